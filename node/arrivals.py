@@ -1,0 +1,119 @@
+"""What a received instance is: new evidence, a repeat, an update, a conflict, or one of our own.
+
+Decided after the sender has its Success, by reading the file; nothing here changes a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from node import header, routing
+from node.database import instance, report
+from node.domain import ImageHead, InstanceState, ReceivedInstance
+from node.errors import BadInput
+
+REJECTION_NOTES = frozenset({
+    ("DCM", "113001"),  # Rejected for Quality Reasons
+    ("DCM", "113037"),  # Rejected for Patient Safety Reasons
+    ("DCM", "113038"),  # Incorrect Modality Worklist Entry
+    ("DCM", "113039"),  # Data Retention Policy Expired
+})
+"""Titles of a Key Object Selection that takes instances out of use (CID 7011; IHE Imaging Object Change Management)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """A received instance, read and classified. ``head`` is None when it cannot be read."""
+
+    instance: ReceivedInstance
+    head: ImageHead | None
+    state: InstanceState
+    reason: str = ""
+    evidence: bool = False
+    #: Row id of the instance that this one replaces.
+    replaces: int | None = None
+    #: SOP Instance UIDs that a rejection note takes out of use.
+    rejects: tuple[str, ...] = ()
+
+
+class Arrivals:
+    """Reads what the receiver stored."""
+
+    def __init__(self, engine: sa.Engine, data_dir: Path, own_device_uids: Collection[str]) -> None:
+        self._engine = engine
+        self._data_dir = data_dir
+        self._own_device_uids = frozenset(own_device_uids)
+
+    def waiting(self, limit: int) -> list[ReceivedInstance]:
+        """The oldest instances nobody looked at, at most one per SOP Instance UID, so that order decides."""
+        query = sa.select(instance).where(instance.c.state == InstanceState.RECEIVED.value)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(instance.c.id).limit(limit)).all()
+        first: dict[str, ReceivedInstance] = {}
+        for row in rows:
+            first.setdefault(row.sop_instance_uid, received(row))
+        return list(first.values())
+
+    def classify(self, arrived: ReceivedInstance) -> Arrival:
+        """Read the file and compare it with what is already there."""
+        path = self._data_dir / arrived.path
+        try:
+            head = header.read(path)
+        except BadInput as error:
+            return Arrival(instance=arrived, head=None, state=InstanceState.UNREADABLE, reason=str(error))
+        if self._is_echo(arrived, head):
+            return Arrival(instance=arrived, head=head, state=InstanceState.ECHO, reason="our own object came back")
+        earlier = self._earlier(arrived)
+        if earlier is not None:
+            return self._repeat(arrived, head, earlier)
+        rejects = head.referenced_sop_instance_uids if head.document_title in REJECTION_NOTES else ()
+        return Arrival(instance=arrived, head=head, state=InstanceState.ACCEPTED,
+                       evidence=routing.is_evidence(head), rejects=rejects)
+
+    def _is_echo(self, arrived: ReceivedInstance, head: ImageHead) -> bool:
+        if self._own_device_uids.intersection(head.device_uids):
+            return True
+        query = sa.select(report.c.sop_instance_uid).where(report.c.sop_instance_uid == arrived.sop_instance_uid)
+        with self._engine.connect() as connection:
+            return connection.execute(query).first() is not None
+
+    def _earlier(self, arrived: ReceivedInstance) -> ReceivedInstance | None:
+        query = sa.select(instance).where(
+            instance.c.sop_instance_uid == arrived.sop_instance_uid,
+            instance.c.state == InstanceState.ACCEPTED.value,
+        )
+        with self._engine.connect() as connection:
+            row = connection.execute(query.order_by(instance.c.id.desc())).first()
+        return received(row) if row is not None else None
+
+    def _repeat(self, arrived: ReceivedInstance, head: ImageHead, earlier: ReceivedInstance) -> Arrival:
+        old_path, new_path = self._data_dir / earlier.path, self._data_dir / arrived.path
+        if header.pixel_digest(old_path) != header.pixel_digest(new_path):
+            return Arrival(instance=arrived, head=head, state=InstanceState.CONFLICT,
+                           reason="same SOP Instance UID with other pixels; the first is kept")
+        changed = header.changed_attributes(header.read(old_path), head)
+        if changed:
+            return Arrival(instance=arrived, head=head, state=InstanceState.UPDATE, replaces=earlier.id,
+                           evidence=routing.is_evidence(head), reason=f"changed: {', '.join(changed)}")
+        return Arrival(instance=arrived, head=head, state=InstanceState.DUPLICATE, reason="same pixels again")
+
+
+def received(row: sa.Row[Any]) -> ReceivedInstance:
+    """A row of table ``instance`` as a value."""
+    names = ("id", "sop_class_uid", "sop_instance_uid", "study_instance_uid", "series_instance_uid",
+             "transfer_syntax_uid", "modality", "path", "size", "calling_ae_title", "called_ae_title", "source_host")
+    values = {name: getattr(row, name) for name in names}
+    return ReceivedInstance(**values, received_at=datetime.fromtimestamp(row.received_at, UTC),
+                            state=InstanceState(row.state))
+
+
+def evidence_of(connection: sa.Connection, instance_ids: Sequence[int]) -> list[ReceivedInstance]:
+    """Instances by row id, in the order they arrived."""
+    rows = connection.execute(sa.select(instance).where(instance.c.id.in_(instance_ids)).order_by(instance.c.id))
+    return [received(row) for row in rows]

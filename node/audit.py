@@ -1,0 +1,128 @@
+"""Append-only events in hash chains, written in the caller's transaction.
+
+Each writer process has its own chain (a single one would serialise reception). An event's
+digest is sha256 over the previous digest and the event's canonical JSON; an anchor row
+over all chain heads binds the chains together in time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from node.database import audit_anchor, audit_chain, audit_event, insert_ignore, now
+from node.domain import JSON, AuditEvent
+
+START = "0" * 64
+"""Digest before the first event of a chain."""
+
+
+def append(connection: sa.Connection, chain: str, event: AuditEvent) -> None:
+    """Add ``event`` to ``chain`` in the running transaction. The first statement is a write."""
+    seq, previous = _advance(connection, chain)
+    at, detail = now(), canonical(event.detail)
+    values = {
+        "chain": chain, "seq": seq, "at": at, "action": event.action, "detail": detail,
+        "study_instance_uid": event.study_instance_uid, "sop_instance_uid": event.sop_instance_uid,
+    }
+    digest = _digest(previous, values)
+    connection.execute(sa.insert(audit_event).values(**values, previous=previous, digest=digest))
+    connection.execute(sa.update(audit_chain).where(audit_chain.c.chain == chain).values(head=digest))
+
+
+def _advance(connection: sa.Connection, chain: str) -> tuple[int, str]:
+    step = (
+        sa.update(audit_chain).where(audit_chain.c.chain == chain)
+        .values(seq=audit_chain.c.seq + 1).returning(audit_chain.c.seq, audit_chain.c.head)
+    )
+    row = connection.execute(step).one_or_none()
+    if row is None:
+        insert_ignore(connection, audit_chain, chain=chain, seq=0, head=START)
+        row = connection.execute(step).one()
+    return row.seq, row.head
+
+
+def anchor(connection: sa.Connection) -> None:
+    """Write a row over the heads of all chains, chained to the anchor before it."""
+    connection.execute(sa.update(audit_chain).where(audit_chain.c.chain == "").values(seq=0))  # takes the write lock
+    heads = connection.execute(sa.select(audit_chain).order_by(audit_chain.c.chain)).all()
+    last = connection.execute(sa.select(audit_anchor.c.digest).order_by(audit_anchor.c.id.desc()).limit(1)).scalar()
+    values: JSON = {"at": now(), "heads": canonical({row.chain: [row.seq, row.head] for row in heads})}
+    previous = last or START
+    connection.execute(
+        sa.insert(audit_anchor).values(**values, previous=previous, digest=_digest(previous, values))
+    )
+
+
+def canonical(value: JSON) -> str:
+    """JSON with sorted keys and no spaces: the same text for the same value, always."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _digest(previous: str, values: JSON) -> str:
+    return hashlib.sha256((previous + canonical(values)).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a check of all chains found. ``problems`` names chain, seq and what is wrong."""
+
+    events: int
+    chains: int
+    anchors: int
+    problems: tuple[str, ...]
+
+
+def verify(connection: sa.Connection) -> Verification:
+    """Recompute every digest, look for gaps, and compare heads and anchors with the events."""
+    problems: list[str] = []
+    digests: dict[tuple[str, int], str] = {}
+    heads: dict[str, tuple[int, str]] = {}
+    columns = audit_event.c
+    for row in connection.execute(sa.select(audit_event).order_by(columns.chain, columns.seq)):
+        seq, previous = heads.get(row.chain, (0, START))
+        values = {key: getattr(row, key) for key in
+                  ("chain", "seq", "at", "action", "detail", "study_instance_uid", "sop_instance_uid")}
+        if row.seq != seq + 1:
+            problems.append(f"chain {row.chain}: event {seq + 1} is missing")
+        elif row.previous != previous:
+            problems.append(f"chain {row.chain}: event {row.seq} does not follow event {seq}")
+        if row.digest != _digest(row.previous, values):
+            problems.append(f"chain {row.chain}: event {row.seq} was altered")
+        digests[row.chain, row.seq] = row.digest
+        heads[row.chain] = (row.seq, row.digest)
+    for row in connection.execute(sa.select(audit_chain)):
+        if row.seq and heads.get(row.chain) != (row.seq, row.head):
+            problems.append(f"chain {row.chain}: its head says event {row.seq}, the events end elsewhere")
+    anchors, anchor_problems = _verify_anchors(connection, digests)
+    return Verification(len(digests), len(heads), anchors, (*problems, *anchor_problems))
+
+
+def _verify_anchors(connection: sa.Connection, digests: dict[tuple[str, int], str]) -> tuple[int, list[str]]:
+    problems, previous, count = [], START, 0
+    for row in connection.execute(sa.select(audit_anchor).order_by(audit_anchor.c.id)):
+        count += 1
+        if row.previous != previous or row.digest != _digest(previous, {"at": row.at, "heads": row.heads}):
+            problems.append(f"anchor {row.id}: was altered or one before it is missing")
+        for chain, (seq, head) in json.loads(row.heads).items():
+            if seq and digests.get((chain, seq)) != head:
+                problems.append(f"anchor {row.id}: chain {chain} had another event {seq}")
+        previous = row.digest
+    return count, problems
+
+
+def events(connection: sa.Connection, study_instance_uid: str = "", limit: int = 0) -> Iterator[JSON]:
+    """Events in time order, of one study or of all, the newest ``limit`` (0 is all)."""
+    columns = audit_event.c
+    query = sa.select(audit_event).order_by(columns.at.desc(), columns.chain, columns.seq.desc())
+    if study_instance_uid:
+        query = query.where(columns.study_instance_uid == study_instance_uid)
+    rows = connection.execute(query.limit(limit) if limit else query).all()
+    for row in reversed(rows):
+        yield {**row._mapping, "detail": json.loads(row.detail)}
+
+

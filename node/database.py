@@ -1,0 +1,283 @@
+"""The one database: engine, transactions and schema, on a SQLite file or PostgreSQL.
+
+A write transaction starts with a write (``UPDATE … RETURNING``, ``INSERT``): SQLite takes its
+write lock at the first write, and a value read before it may be stale by then. Points in time
+are seconds since 1970 UTC, double precision.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from node.errors import ConfigurationError, StorageError
+
+metadata = sa.MetaData()
+
+UID = sa.String(64)
+Seconds = sa.Float(53)
+
+
+def _table(name: str, *parts: Any) -> sa.Table:
+    return sa.Table(name, metadata, *parts)
+
+
+def _column(name: str, kind: Any, default: Any = None, **more: Any) -> sa.Column[Any]:
+    """A NOT NULL column; ``default`` is applied by the client on insert."""
+    return sa.Column(name, kind, nullable=False, default=default, **more)
+
+
+node_state = _table(
+    "node_state",
+    sa.Column("key", sa.String(64), primary_key=True),
+    _column("value", sa.Text),
+)
+"""Facts about this installation, such as ``node_uid``."""
+
+instance = _table(
+    "instance",
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    _column("sop_class_uid", UID),
+    _column("sop_instance_uid", UID, index=True),
+    _column("study_instance_uid", UID, index=True),
+    _column("series_instance_uid", UID),
+    _column("transfer_syntax_uid", UID),
+    _column("modality", sa.Text, ""),
+    _column("path", sa.Text),
+    _column("size", sa.BigInteger),
+    _column("calling_ae_title", sa.String(16)),
+    _column("called_ae_title", sa.String(16)),
+    _column("source_host", sa.Text),
+    _column("received_at", Seconds),
+    _column("state", sa.String(16), "received"),
+    #: True for an image that may be analysed; SR, KO, PR, SEG and PDF never are.
+    _column("evidence", sa.Boolean, False),
+    _column("reason", sa.Text, ""),
+)
+sa.Index("instance_state", instance.c.state, instance.c.id)
+
+study = _table(
+    "study",
+    sa.Column("study_instance_uid", UID, primary_key=True),
+    _column("patient_id", sa.Text, ""),
+    _column("accession_number", sa.Text, ""),
+    _column("modality", sa.Text, ""),
+    _column("study_date", sa.Text, ""),
+    _column("lane", sa.String(16), "fresh"),
+    _column("order_priority", sa.Integer, 50),
+    #: The last version that was started; 0 before the first.
+    _column("version", sa.Integer, 0),
+    _column("versions_on", sa.String(10), ""),
+    _column("versions_today", sa.Integer, 0),
+    #: True while instances arrived that no version has seen.
+    _column("open", sa.Boolean, True),
+    _column("opened_at", Seconds),
+    _column("last_received_at", Seconds),
+    #: An operator or a command asked to complete, or to run again, now.
+    _column("complete_requested", sa.Boolean, False),
+    _column("replay_requested", sa.Boolean, False),
+)
+sa.Index("study_open", study.c.open)
+
+run = _table(
+    "run",
+    sa.Column("study_instance_uid", UID, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    _column("started_at", Seconds),
+    _column("trigger", sa.String(16)),
+    #: Row ids of the instances this version is about.
+    _column("instance_ids", sa.JSON, list),
+    #: What each stage left for the next ones, by stage name.
+    _column("results", sa.JSON, dict),
+    _column("state", sa.String(16), "running"),
+    _column("reason", sa.Text, ""),
+)
+
+score = _table(
+    "score",
+    sa.Column("sop_instance_uid", UID, primary_key=True),
+    sa.Column("instance_id", sa.Integer, primary_key=True),
+    sa.Column("model_sha256", sa.String(64), primary_key=True),
+    sa.Column("prompt_set", sa.String(64), primary_key=True),
+    _column("study_instance_uid", UID, index=True),
+    _column("scores", sa.JSON, dict),
+    _column("scored_at", Seconds),
+)
+"""Triage scores per image, made as it arrived and used again at completion."""
+
+worklist_entry = _table(
+    "worklist_entry",
+    sa.Column("study_instance_uid", UID, primary_key=True),
+    _column("version", sa.Integer, 0),
+    #: Order of the stages that wrote the entry; (version, phase) only moves forward.
+    _column("phase", sa.Integer, 0),
+    _column("state", sa.String(16), "receiving"),
+    _column("reason", sa.Text, ""),
+    sa.Column("ai_priority", sa.Integer, nullable=True),
+    _column("findings", sa.JSON, list),
+    _column("findings_state", sa.String(16), "pending"),
+    _column("report_state", sa.String(16), "pending"),
+    _column("waiting_since", Seconds),
+    sa.Column("decisive_at", Seconds, nullable=True),
+    sa.Column("flagged_at", Seconds, nullable=True),
+    sa.Column("notified_at", Seconds, nullable=True),
+    _column("demo_model", sa.Boolean, False),
+    _column("updated_at", Seconds),
+    #: What the dossier shows besides: impression, remarks, guardrails, models.
+    _column("dossier", sa.JSON, dict),
+)
+
+report = _table(
+    "report",
+    sa.Column("sop_instance_uid", UID, primary_key=True),
+    _column("study_instance_uid", UID, index=True),
+    _column("version", sa.Integer),
+    _column("kind", sa.String(32)),
+    _column("sop_class_uid", UID),
+    _column("series_instance_uid", UID),
+    _column("path", sa.Text),
+    _column("created_at", Seconds),
+    sa.UniqueConstraint("study_instance_uid", "version", "kind"),
+)
+"""The outbox: objects we wrote. An inbound instance with one of these UIDs is an echo."""
+
+delivery = _table(
+    "delivery",
+    sa.Column("sop_instance_uid", UID, primary_key=True),
+    sa.Column("destination", sa.String(64), primary_key=True),
+    _column("study_instance_uid", UID, index=True),
+    _column("version", sa.Integer),
+    _column("state", sa.String(16), "queued"),
+    _column("attempts", sa.Integer, 0),
+    #: Counts the operator's retries, so that a new series of attempts has new job ids.
+    _column("round", sa.Integer, 1),
+    sa.Column("status", sa.Integer, nullable=True),
+    _column("reason", sa.Text, ""),
+    _column("transaction_uid", UID, ""),
+    _column("retry_requested", sa.Boolean, False),
+    _column("updated_at", Seconds),
+)
+
+commitment = _table(
+    "commitment",
+    sa.Column("transaction_uid", UID, primary_key=True),
+    _column("destination", sa.String(64)),
+    _column("study_instance_uid", UID),
+    _column("version", sa.Integer),
+    _column("requested_at", Seconds),
+    sa.Column("answered_at", Seconds, nullable=True),
+)
+"""Storage commitment transactions, written before the N-ACTION leaves."""
+
+audit_chain = _table(
+    "audit_chain",
+    sa.Column("chain", sa.String(64), primary_key=True),
+    _column("seq", sa.BigInteger, 0),
+    _column("head", sa.String(64), ""),
+)
+
+audit_event = _table(
+    "audit_event",
+    sa.Column("chain", sa.String(64), primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True),
+    _column("at", Seconds, index=True),
+    _column("action", sa.String(64), index=True),
+    _column("study_instance_uid", UID, "", index=True),
+    _column("sop_instance_uid", UID, ""),
+    #: Canonical JSON text, so that a digest of it means the same on every database.
+    _column("detail", sa.Text, "{}"),
+    _column("previous", sa.String(64)),
+    _column("digest", sa.String(64)),
+)
+
+audit_anchor = _table(
+    "audit_anchor",
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    _column("at", Seconds),
+    #: Canonical JSON text: every chain with its seq and head.
+    _column("heads", sa.Text),
+    _column("previous", sa.String(64)),
+    _column("digest", sa.String(64)),
+)
+
+role_status = _table(
+    "role_status",
+    sa.Column("slot", sa.String(64), primary_key=True),
+    _column("role", sa.String(16)),
+    _column("incarnation", sa.String(32)),
+    _column("pid", sa.Integer),
+    _column("ready", sa.Boolean, False),
+    _column("detail", sa.JSON, dict),
+    _column("beat_at", Seconds),
+)
+"""One row per running role process: what ``/readyz`` looks at."""
+
+APPEND_ONLY_TABLES = ("audit_event", "audit_anchor")
+
+
+def connect(url: str) -> sa.Engine:
+    """An engine for ``url``; SQLite gets WAL, ``synchronous=FULL`` and a 30 s busy timeout.
+
+    Raises:
+        ConfigurationError: the URL is not one of SQLite or PostgreSQL.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except SQLAlchemyError as error:
+        raise ConfigurationError(f"database.url = {url!r}: expected sqlite:///FILE or postgresql://…") from error
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        engine = sa.create_engine(parsed, connect_args={"timeout": 30, "check_same_thread": False})
+        sa.event.listen(engine, "connect", _sqlite_pragmas)
+        return engine
+    if backend == "postgresql":
+        return sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+    raise ConfigurationError(f"database.url = {url!r}: expected sqlite:///FILE or postgresql://…")
+
+
+def _sqlite_pragmas(connection: Any, _record: Any) -> None:
+    connection.isolation_level = "IMMEDIATE"
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+@contextmanager
+def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that commits on leaving and rolls back on an error.
+
+    Raises:
+        StorageError: the database refused or could not be reached.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        raise StorageError(f"database {engine.url.render_as_string()}: {type(error).__name__}: {error}") from error
+
+
+def now() -> float:
+    """Seconds since 1970 UTC, as every ``*_at`` column holds them."""
+    return time.time()
+
+
+def insert_ignore(connection: sa.Connection, table: sa.Table, **values: Any) -> bool:
+    """Insert unless the primary key (or a unique constraint) is taken; True when a row was written."""
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as pg_insert
+
+        return connection.execute(pg_insert(table).values(**values).on_conflict_do_nothing()).rowcount == 1
+    from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+    return connection.execute(sqlite_insert(table).values(**values).on_conflict_do_nothing()).rowcount == 1
+
+
+def server_now(connection: sa.Connection) -> float:
+    """Seconds since 1970 by the database's clock, the one clock that processes on several machines share."""
+    if connection.dialect.name == "postgresql":
+        return float(connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+    return now()

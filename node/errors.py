@@ -1,0 +1,80 @@
+"""Every error the node raises. A foreign exception is mapped into this tree once, at the border.
+
+::
+
+    NodeError
+    ├── ConfigurationError          not retried: the operator has to change a setting
+    │   └── ModelUnavailable        not retried: a checkpoint is missing or unusable
+    ├── BadInput                    not retried: the same bytes will fail again
+    │   ├── UnusableIdentity        the three UIDs cannot be read
+    │   ├── NotEvaluable            no model may speak about this, with the reason
+    │   └── Undecodable             pixels cannot be turned into an image
+    ├── ModelOutputError            not retried beyond the stage's own retry: the answer is invalid or truncated
+    ├── ReportInvalid               not retried: an object failed its checks and must not leave
+    ├── StorageError                retried: the disk or the database refused
+    │   └── OutOfSpace              retried by the sender: less than ``receive.min_free_disk_mb`` is left
+    └── PeerError                   retried: a DICOM peer could not be reached or refused for now
+        └── PeerRefused             not retried by itself: the peer said never
+"""
+
+from __future__ import annotations
+
+
+class NodeError(Exception):
+    """Base of all. ``retryable`` says if trying again without a change may help."""
+
+    retryable = False
+
+
+class ConfigurationError(NodeError):
+    """A setting is missing, unknown or cannot work; the message names path, value and expectation."""
+
+
+class ModelUnavailable(ConfigurationError):
+    """A checkpoint is missing or is not of the expected architecture."""
+
+
+class BadInput(NodeError):
+    """The input cannot be processed, now or later."""
+
+
+class UnusableIdentity(BadInput):
+    """Study, Series or SOP Instance UID is missing or not 1 to 64 characters of ``[0-9A-Za-z.]``."""
+
+
+class NotEvaluable(BadInput):
+    """The rules say that no model may speak about this input. The message is the reason shown."""
+
+
+class Undecodable(BadInput):
+    """The pixels cannot be turned into an image."""
+
+
+class ModelOutputError(NodeError):
+    """A model's answer is empty, truncated or not of the asked form."""
+
+
+class ReportInvalid(NodeError):
+    """A result object failed its checks and is not sent."""
+
+
+class StorageError(NodeError):
+    """The instance store or the database refused a write."""
+
+    retryable = True
+
+
+class OutOfSpace(StorageError):
+    """Less disk is free than the configured reserve."""
+
+
+class PeerError(NodeError):
+    """A DICOM peer could not be reached, aborted, or answered with a failure that may pass."""
+
+    retryable = True
+
+
+class PeerRefused(PeerError):
+    """The peer refused for good: unknown AE title, unsupported class, data set does not match."""
+
+    retryable = False

@@ -1,0 +1,73 @@
+"""Every extension point of the node on one page. Implementations are named in ``app.py`` only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from node.config import Destination
+from node.domain import (
+    CommitmentReport,
+    Findings,
+    FindingsPrompt,
+    ModelIdentity,
+    ModelImage,
+    OperatingPoint,
+    PromptSet,
+    StoreOutcome,
+)
+
+
+class TriageModel(Protocol):
+    """Scores images against the findings of one prompt set (MedSigLIP and its like)."""
+
+    prompt_set: PromptSet
+    identity: ModelIdentity
+    #: Cut-offs by finding key that belong to this identity; empty puts the pipeline in shadow mode.
+    operating_points: Mapping[str, OperatingPoint]
+
+    def score(self, images: Sequence[ModelImage]) -> list[dict[str, float]]:
+        """Per image, a score in 0..1 by finding key. Thread-safe; calls may be batched together."""
+        ...
+
+
+class FindingsModel(Protocol):
+    """Describes the images of one study in words (MedGemma and its like)."""
+
+    prompt: FindingsPrompt
+    identity: ModelIdentity
+
+    def describe(self, images: Sequence[ModelImage]) -> Findings:
+        """One validated answer.
+
+        Raises:
+            ModelOutputError: the answer is empty, truncated or invalid, also after one retry.
+        """
+        ...
+
+
+class PacsClient(Protocol):
+    """Speaks to a destination as SCU."""
+
+    def echo(self, destination: Destination) -> None:
+        """C-ECHO. Raises PeerError."""
+        ...
+
+    def store(self, destination: Destination, files: Sequence[Path]) -> list[StoreOutcome]:
+        """C-STORE every file on one association, in order; an outcome per file.
+
+        Raises:
+            PeerError: no association could be made, so nothing left.
+        """
+        ...
+
+    def request_commitment(
+        self, destination: Destination, transaction_uid: str, references: Sequence[tuple[str, str]]
+    ) -> CommitmentReport | None:
+        """N-ACTION for (SOP Class UID, SOP Instance UID) pairs; the report if it came on the same association.
+
+        Raises:
+            PeerError: the request was not accepted.
+        """
+        ...

@@ -1,0 +1,214 @@
+"""Durable jobs on DBOS: the only module that knows it.
+
+A stage is work that may run more than once, and a commit that takes effect once. The
+commit's rows, its audit event and the next jobs are one database transaction. Lower
+priority numbers run first; DBOS would run an unset one before STAT, so it is mandatory.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, SQLAlchemyDatasource
+from dbos import error as dbos_error
+
+from node.domain import JSON, Priority
+from node.errors import NodeError, StorageError
+
+log = logging.getLogger(__name__)
+
+APPLICATION_VERSION = "1"
+"""Fixed: DBOS ignores waiting jobs of another version. Change it only after a deliberate drain."""
+
+POLL_SECONDS = 0.1
+STEP_ATTEMPTS = 4
+#: A job that ended its process this often is parked. Innocent restarts count too, hence not lower.
+MAX_RECOVERY_ATTEMPTS = 20
+
+
+class Queue(Enum):
+    """Where a stage runs. Each polled queue costs 3 to 5 % of a core, so there are four."""
+
+    TRIAGE = "triage"
+    FINDINGS = "findings"
+    REPORT = "report"
+    SEND = "send"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why the work of a stage did not produce a result."""
+
+    error: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """``work`` may repeat and keeps its effects idempotent; ``commit`` and ``failed`` run in one transaction.
+
+    Arguments and results are small JSON objects: identifiers and numbers, never pixels.
+    """
+
+    name: str
+    queue: Queue
+    work: Callable[[JSON], JSON]
+    commit: Callable[[sa.Connection, JSON, JSON], None]
+    failed: Callable[[sa.Connection, JSON, Failure], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadJob:
+    """A job that will not run again by itself."""
+
+    key: str
+    stage: str
+    status: str
+    arguments: JSON = field(default_factory=dict)
+
+
+class Jobs:
+    """The job engine of one process. DBOS is a process singleton, so there is one of these per process."""
+
+    def __init__(self, engine: sa.Engine, executor_id: str, queue_of: Mapping[str, Queue]) -> None:
+        """``queue_of`` names the queue of every stage of the node, also of those run by other roles."""
+        self._engine = engine
+        self._queue_of = dict(queue_of)
+        url = engine.url.render_as_string(hide_password=False)
+        serializer = DBOSPortableJSONSerializer()
+        self._dbos = DBOS(config={
+            "name": "ainode", "system_database_url": url, "system_database_engine": engine,
+            "executor_id": executor_id, "application_version": APPLICATION_VERSION, "serializer": serializer,
+            "log_level": "WARNING", "max_executor_threads": 64,
+            "use_listen_notify": engine.dialect.name == "postgresql",
+        })
+        self._datasource = SQLAlchemyDatasource.create(url, engine=engine, serializer=serializer)
+        self._client: DBOSClient | None = None
+        self.executor_id = executor_id
+
+    def register(self, stage: Stage) -> None:
+        """Make this process able to run ``stage``. Before :meth:`start`."""
+        step = DBOS.step(
+            name=f"{stage.name}.work", retries_allowed=True, max_attempts=STEP_ATTEMPTS,
+            interval_seconds=0.5, backoff_rate=2.0,
+        )(_guarded(stage))
+        # SQLite knows SERIALIZABLE only; on PostgreSQL READ COMMITTED suffices, as a commit starts with a write.
+        level: Any = "READ COMMITTED" if self._engine.dialect.name == "postgresql" else "SERIALIZABLE"
+        commit = self._datasource.transaction(
+            name=f"{stage.name}.commit", isolation_level=level)(self._commit_of(stage))
+
+        def workflow(arguments: JSON) -> None:
+            try:
+                result = step(arguments)
+            except dbos_error.DBOSMaxStepRetriesExceeded as error:
+                result = {"failure": {"error": "StorageError", "reason": f"gave up: {error}"}}
+            commit(arguments, result)
+
+        DBOS.workflow(name=stage.name, max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)(workflow)
+
+    def _commit_of(self, stage: Stage) -> Callable[[JSON, JSON], None]:
+        def commit(arguments: JSON, result: JSON) -> None:
+            connection = self._datasource.sql_session().connection()
+            failure = result.get("failure")
+            if failure is None:
+                stage.commit(connection, arguments, result)
+            else:
+                stage.failed(connection, arguments, Failure(**failure))
+        return commit
+
+    def start(self, concurrency: Mapping[Queue, int]) -> None:
+        """Recover what this executor left behind and run jobs of the given queues, so many at a time."""
+        DBOS.listen_queues([queue.value for queue in concurrency])
+        DBOS.launch()
+        for queue, number in concurrency.items():
+            DBOS.register_queue(
+                queue.value, worker_concurrency=number, polling_interval_sec=POLL_SECONDS, on_conflict="always_update")
+        self._client = DBOSClient(system_database_engine=self._engine, serializer=DBOSPortableJSONSerializer())
+
+    def stop(self, timeout_seconds: int = 15) -> None:
+        """Stop taking jobs; those that run are finished or, past the timeout, recovered at the next start."""
+        DBOS.destroy(workflow_completion_timeout_sec=timeout_seconds)
+
+    def put(
+        self, connection: sa.Connection, *, stage: str, key: str, priority: Priority, arguments: JSON,
+        delay_seconds: float = 0,
+    ) -> None:
+        """Enqueue in the caller's transaction. A key that was ever used is not run again."""
+        options: dict[str, Any] = {
+            "workflow_name": stage, "queue_name": self._queue_of[stage].value, "workflow_id": key,
+            "priority": int(priority), "app_version": APPLICATION_VERSION,
+        }
+        if delay_seconds > 0:
+            options["delay_seconds"] = delay_seconds
+        self._running().enqueue_in_transaction(connection, options, arguments)  # type: ignore[arg-type]
+
+    def dead(self) -> list[DeadJob]:
+        """Jobs in error, or parked because their process died too often."""
+        found = self._running().list_workflows(status=["ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"], limit=1000)
+        return [
+            DeadJob(key=job.workflow_id, stage=job.name, status=job.status, arguments=_first(job.input))
+            for job in found
+        ]
+
+    def forget(self, keys: Sequence[str]) -> None:
+        """Delete finished or dead jobs by key; the keys may be used again."""
+        self._running().delete_workflows(list(keys))
+
+    def cancel(self, key: str) -> None:
+        """Stop a waiting job, or a running one before its commit."""
+        self._running().cancel_workflow(key)
+
+    def pending_owners(self) -> set[str]:
+        """Executors that hold started jobs, dead or alive."""
+        jobs = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
+        return {job.executor_id for job in jobs if job.executor_id}
+
+    def recover(self, executor_id: str) -> int:
+        """Put the started jobs of a dead executor back into their queues; how many there were.
+
+        DBOS guards this by executor id in SQL, so two processes that both call it do no harm.
+        """
+        return len(DBOS._recover_pending_workflows([executor_id]))
+
+    def _running(self) -> DBOSClient:
+        if self._client is None:
+            raise StorageError("jobs: used before start(); start the job engine first")
+        return self._client
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Create or update the job tables of an otherwise ready database."""
+    jobs = Jobs(engine, "migration", {})
+    DBOS.listen_queues([])
+    DBOS.launch()
+    jobs.stop(0)
+
+
+def _first(call: Any) -> JSON:
+    arguments = call["args"] if call else ()
+    return dict(arguments[0]) if arguments else {}
+
+
+def _guarded(stage: Stage) -> Callable[[JSON], JSON]:
+    """The worker loop's edge: retryable errors go back to DBOS, everything else becomes a failure result."""
+
+    def work(arguments: JSON) -> JSON:
+        try:
+            return stage.work(arguments)
+        except NodeError as error:
+            if error.retryable:
+                raise
+            return {"failure": {"error": type(error).__name__, "reason": str(error)}}
+        except Exception as error:
+            log.error("stage %s failed: %s: %s", stage.name, type(error).__name__, error,
+                      extra={"action": "stage.error", "stage": stage.name})
+            return {"failure": {"error": type(error).__name__, "reason": f"unexpected {type(error).__name__}"}}
+
+    return work
+
+

@@ -1,0 +1,1 @@
+"""The stages of the clinical sequence, one module per kind of work. Their order is in ``node/pipeline.py``."""

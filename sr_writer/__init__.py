@@ -1,0 +1,1 @@
+"""Results to DICOM: pure builders, data sets in and data sets out."""
