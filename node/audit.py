@@ -20,6 +20,9 @@ from node.domain import JSON, AuditEvent
 START = "0" * 64
 """Digest before the first event of a chain."""
 
+ANCHORS = ""
+"""The row of ``audit_chain`` that is locked while an anchor is written; no event has this chain."""
+
 
 def append(connection: sa.Connection, chain: str, event: AuditEvent) -> None:
     """Add ``event`` to ``chain`` in the running transaction. The first statement is a write."""
@@ -48,8 +51,11 @@ def _advance(connection: sa.Connection, chain: str) -> tuple[int, str]:
 
 def anchor(connection: sa.Connection) -> None:
     """Write a row over the heads of all chains, chained to the anchor before it."""
-    connection.execute(sa.update(audit_chain).where(audit_chain.c.chain == "").values(seq=0))  # takes the write lock
-    heads = connection.execute(sa.select(audit_chain).order_by(audit_chain.c.chain)).all()
+    insert_ignore(connection, audit_chain, chain=ANCHORS, seq=0, head=START)
+    connection.execute(sa.update(audit_chain).where(audit_chain.c.chain == ANCHORS).values(seq=0))  # one at a time
+    heads = connection.execute(
+        sa.select(audit_chain).where(audit_chain.c.chain != ANCHORS).order_by(audit_chain.c.chain)
+    ).all()
     last = connection.execute(sa.select(audit_anchor.c.digest).order_by(audit_anchor.c.id.desc()).limit(1)).scalar()
     values: JSON = {"at": now(), "heads": canonical({row.chain: [row.seq, row.head] for row in heads})}
     previous = last or START

@@ -34,7 +34,7 @@ def _column(name: str, kind: Any, default: Any = None, **more: Any) -> sa.Column
 
 node_state = _table(
     "node_state",
-    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("key", sa.String(128), primary_key=True),
     _column("value", sa.Text),
 )
 """Facts about this installation, such as ``node_uid``."""
@@ -131,6 +131,7 @@ worklist_entry = _table(
     #: What the dossier shows besides: impression, remarks, guardrails, models.
     _column("dossier", sa.JSON, dict),
 )
+sa.Index("worklist_entry_updated", worklist_entry.c.updated_at)
 
 report = _table(
     "report",
@@ -162,6 +163,8 @@ delivery = _table(
     _column("retry_requested", sa.Boolean, False),
     _column("updated_at", Seconds),
 )
+sa.Index("delivery_updated", delivery.c.updated_at)
+sa.Index("delivery_retry", delivery.c.retry_requested)
 
 commitment = _table(
     "commitment",
@@ -232,11 +235,12 @@ def connect(url: str) -> sa.Engine:
         raise ConfigurationError(f"database.url = {url!r}: expected sqlite:///FILE or postgresql://…") from error
     backend = parsed.get_backend_name()
     if backend == "sqlite":
-        engine = sa.create_engine(parsed, connect_args={"timeout": 30, "check_same_thread": False})
+        options = {"timeout": 30, "check_same_thread": False}
+        engine = sa.create_engine(parsed, hide_parameters=True, connect_args=options)
         sa.event.listen(engine, "connect", _sqlite_pragmas)
         return engine
     if backend == "postgresql":
-        return sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        return sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, hide_parameters=True)
     raise ConfigurationError(f"database.url = {url!r}: expected sqlite:///FILE or postgresql://…")
 
 
@@ -270,7 +274,9 @@ def insert_ignore(connection: sa.Connection, table: sa.Table, **values: Any) -> 
     if connection.dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as pg_insert
 
-        return connection.execute(pg_insert(table).values(**values).on_conflict_do_nothing()).rowcount == 1
+        pg_statement = pg_insert(table).values(**values).on_conflict_do_nothing()
+        # Without the option SQLAlchemy says -1 of an INSERT on PostgreSQL.
+        return connection.execute(pg_statement, execution_options={"preserve_rowcount": True}).rowcount == 1
     from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
     return connection.execute(sqlite_insert(table).values(**values).on_conflict_do_nothing()).rowcount == 1

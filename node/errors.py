@@ -7,6 +7,7 @@
     │   └── ModelUnavailable        not retried: a checkpoint is missing or unusable
     ├── BadInput                    not retried: the same bytes will fail again
     │   ├── UnusableIdentity        the three UIDs cannot be read
+    │   ├── ClassMismatch           the data set is of another class than the command
     │   ├── NotEvaluable            no model may speak about this, with the reason
     │   └── Undecodable             pixels cannot be turned into an image
     ├── ModelOutputError            not retried beyond the stage's own retry: the answer is invalid or truncated
@@ -40,6 +41,10 @@ class BadInput(NodeError):
 
 class UnusableIdentity(BadInput):
     """Study, Series or SOP Instance UID is missing or not 1 to 64 characters of ``[0-9A-Za-z.]``."""
+
+
+class ClassMismatch(BadInput):
+    """The SOP Class UID of a data set is not the one of the C-STORE command."""
 
 
 class NotEvaluable(BadInput):

@@ -26,6 +26,10 @@ class TriageModel(Protocol):
     identity: ModelIdentity
     #: Cut-offs by finding key that belong to this identity; empty puts the pipeline in shadow mode.
     operating_points: Mapping[str, OperatingPoint]
+    #: Why there are none; empty when there are.
+    shadow_reason: str
+    #: The cut-offs are nominal ones that nobody measured: every output is marked.
+    unvalidated: bool
 
     def score(self, images: Sequence[ModelImage]) -> list[dict[str, float]]:
         """Per image, a score in 0..1 by finding key. Thread-safe; calls may be batched together."""
@@ -69,5 +73,16 @@ class PacsClient(Protocol):
 
         Raises:
             PeerError: the request was not accepted.
+        """
+        ...
+
+    def find_instances(
+        self, destination: Destination, study_instance_uid: str, series_instance_uid: str,
+        sop_instance_uids: Sequence[str],
+    ) -> frozenset[str]:
+        """Which of these instances of one series the destination holds, by C-FIND.
+
+        Raises:
+            PeerError: the query is not offered, or it failed.
         """
         ...

@@ -204,7 +204,7 @@ def _guarded(stage: Stage) -> Callable[[JSON], JSON]:
             if error.retryable:
                 raise
             return {"failure": {"error": type(error).__name__, "reason": str(error)}}
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the worker loop's edge
             log.error("stage %s failed: %s: %s", stage.name, type(error).__name__, error,
                       extra={"action": "stage.error", "stage": stage.name})
             return {"failure": {"error": type(error).__name__, "reason": f"unexpected {type(error).__name__}"}}

@@ -2,14 +2,16 @@
 
 A record is one JSON object per line on standard error: a sentence, a fixed ``action``, and
 identifiers. Patient names and data sets cannot get in by accident: every text is cut to its
-first line, of an extra only scalars are shown, of an exception only its type, its message and
-the places in the code, and of a library's warning only where it was raised.
+first line and before the first data element printed in it, of an extra only plain values are
+shown, of an exception only its type, its message and the places in the code, and of a library's
+warning only where it was raised.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import threading
 import traceback
@@ -29,6 +31,9 @@ TEXT_LIMIT = 300
 CHATTY_LIBRARIES = ("pydicom", "pynetdicom", "highdicom")
 
 WARNINGS_LOGGER = "py.warnings"
+
+#: How pydicom prints a data element: tag, name, VR.
+DATA_ELEMENT = re.compile(r"\([0-9A-Fa-f]{4}, ?[0-9A-Fa-f]{4}\).*? [A-Z]{2}: ")
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -50,7 +55,7 @@ class JsonLines(logging.Formatter):
             "action": getattr(record, "action", "log"), "message": _message(record),
         }
         extras = {name: value for name, value in vars(record).items() if name not in _STANDARD and name not in line}
-        line |= {name: _scalar(value) for name, value in extras.items()}
+        line |= {name: _plain(value) for name, value in extras.items()}
         if record.exc_info:
             line |= _error(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
@@ -59,29 +64,33 @@ class JsonLines(logging.Formatter):
 def _message(record: logging.LogRecord) -> str:
     text = record.getMessage()
     if record.name != WARNINGS_LOGGER:
-        return _first_line(text)
+        return _shown(text)
     return ":".join(text.split(":", 3)[:3])  # file, line and category; the rest may quote a value
 
 
-def _first_line(text: str) -> str:
-    lines = text.splitlines() or [""]
-    shown = lines[0][:TEXT_LIMIT]
-    return shown if len(lines) == 1 and shown == lines[0] else f"{shown} …"
+def _shown(text: str) -> str:
+    first_line = next(iter(text.splitlines()), "")
+    shown = DATA_ELEMENT.split(first_line, maxsplit=1)[0][:TEXT_LIMIT]
+    return shown if shown == text else f"{shown} …"
 
 
-def _scalar(value: Any) -> str | int | float | bool | None:
+def _plain(value: Any) -> Any:
     if isinstance(value, str):
-        return _first_line(value)
+        return _shown(value)
+    if type(value) is dict:
+        return {str(name): _plain(one) for name, one in value.items()}
+    if type(value) in (list, tuple):
+        return [_plain(one) for one in value]
     return value if value is None or isinstance(value, int | float | bool) else f"<{type(value).__name__}>"
 
 
 def _error(info: ExceptionInfo) -> JSON:
     kind, error, trace = info
-    if kind is None:
+    if kind is None or error is None:
         return {}
     frames = traceback.extract_tb(trace)[-6:]
     line: JSON = {
-        "error": f"{kind.__name__}: {_first_line(str(error))}",
+        "error": f"{kind.__name__}: {_shown(str(error))}",
         "where": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
     }
     return line if error.__cause__ is None else line | {"cause": type(error.__cause__).__name__}

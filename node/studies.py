@@ -7,7 +7,7 @@ never because an association was released. Each completion is a numbered version
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -106,7 +106,7 @@ class Studies:
         if values:
             connection.execute(
                 sa.update(study).where(study.c.study_instance_uid == found.study_instance_uid).values(**values))
-        return as_study(row._mapping | values)
+        return as_study({**row._mapping, **values})
 
     def _lane(self, head: ImageHead | None) -> Lane:
         if head is None:
@@ -204,9 +204,8 @@ def _described(row: sa.Row[Any], head: ImageHead) -> JSON:
     return values
 
 
-def as_study(row: object) -> Study:
-    """A row (or mapping) of table ``study`` as a value."""
-    values = dict(row)  # type: ignore[call-overload]
+def as_study(values: Mapping[str, Any]) -> Study:
+    """The columns of table ``study`` as a value."""
     return Study(
         study_instance_uid=values["study_instance_uid"], patient_id=values["patient_id"],
         accession_number=values["accession_number"], modality=values["modality"], study_date=values["study_date"],

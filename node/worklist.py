@@ -1,9 +1,9 @@
 """The worklist: one entry per study, that only moves forward, in an order that AI can only raise.
 
 ``order_priority`` comes from the order and ``ai_priority`` from triage; the more urgent of the
-two places the study. Inside a class the longest wait comes first, and a ROUTINE study that
-waited for :data:`PROMOTION_SECONDS` is read among the HIGH ones, so that a stream of flagged
-studies cannot starve it. Studies outside the fresh lane come last.
+two places the study. Inside a class the longest wait comes first. A ROUTINE study that waited
+for :data:`PROMOTION_SECONDS` is placed as a HIGH one that arrives at that moment, so that a
+stream of flagged studies cannot starve it. Studies outside the fresh lane come last.
 """
 
 from __future__ import annotations
@@ -148,45 +148,54 @@ def _clock(changes: Changes) -> dict[str, Any]:
 
 
 def _urgency(changes: Changes, phase: Phase) -> dict[str, Any]:
-    known, new = worklist_entry.c.ai_priority, changes.get("ai_priority")
-    without_ai = changes.get("state") in WITHOUT_AI
+    given = changes.get("ai_priority")
+    new = None if given is None or changes.get("state") in WITHOUT_AI else int(given)
     if phase is Phase.PROVISIONAL:
-        raised = sa.case((known < new, known), else_=new)
-        return {} if new is None or without_ai else {"ai_priority": raised}
-    if without_ai:
-        return {"ai_priority": None}
-    return {"ai_priority": new} if "ai_priority" in changes else {}
+        known = worklist_entry.c.ai_priority
+        return {} if new is None else {"ai_priority": sa.case((known < new, known), else_=new)}
+    return {"ai_priority": new} if "ai_priority" in changes or changes.get("state") in WITHOUT_AI else {}
 
 
-def entries(connection: sa.Connection, *, now: float, limit: int | None = None) -> list[WorklistEntry]:
-    """The worklist in order; the first ``limit`` of it, or all. ``now`` is in seconds since 1970 UTC."""
-    query = _query()
+def overview(connection: sa.Connection, *, now: float, since: float = 0.0) -> list[WorklistEntry]:
+    """The worklist in order, without findings, which are most of the work of reading it.
+
+    Only what arrived after ``since``; ``now`` and ``since`` are in seconds since 1970 UTC.
+    """
+    return _sorted(connection, _query(worklist_entry.c.waiting_since > since), now)
+
+
+def entries(
+    connection: sa.Connection, *, now: float, limit: int | None = None, only: Sequence[str] | None = None
+) -> list[WorklistEntry]:
+    """The worklist in order: the first ``limit`` of it, those with the study UIDs of ``only``, or all."""
     if limit is not None:
-        query = query.where(worklist_entry.c.study_instance_uid.in_(_first(connection, now, limit)))
+        only = [entry.study_instance_uid for entry in overview(connection, now=now)[:limit]]
+    wanted = sa.true() if only is None else worklist_entry.c.study_instance_uid.in_(only)
+    return _sorted(connection, _query(wanted, worklist_entry.c.findings), now)
+
+
+def _sorted(connection: sa.Connection, query: sa.Select[Any], now: float) -> list[WorklistEntry]:
     found = [_entry(row) for row in connection.execute(query)]
     return sorted(found, key=lambda entry: order_key(entry, now))
 
 
 def entry(connection: sa.Connection, study_uid: str) -> WorklistEntry | None:
     """The entry of one study, or None."""
-    row = connection.execute(_query().where(worklist_entry.c.study_instance_uid == study_uid)).one_or_none()
-    return None if row is None else _entry(row)
+    found = entries(connection, now=0, only=[study_uid])
+    return found[0] if found else None
 
 
 def order_key(entry: WorklistEntry, now: float) -> tuple[int, float, str]:
     """Sorts first what is to be read first. Depends on urgency and wait alone, never on what AI could not do."""
-    return _place(entry.priority, entry.waiting_since.timestamp(), entry.study_instance_uid, now)
+    waiting_since = entry.waiting_since.timestamp()
+    if entry.priority is Priority.ROUTINE and now - waiting_since > PROMOTION_SECONDS:
+        return int(Priority.HIGH), waiting_since + PROMOTION_SECONDS, entry.study_instance_uid
+    return int(entry.priority), waiting_since, entry.study_instance_uid
 
 
 def is_promoted(entry: WorklistEntry, now: float) -> bool:
     """True when waiting alone moved the study up one class."""
     return order_key(entry, now)[0] != entry.priority
-
-
-def _place(priority: Priority, waiting_since: float, study_uid: str, now: float) -> tuple[int, float, str]:
-    waited_long = now - waiting_since > PROMOTION_SECONDS
-    group = Priority.HIGH if priority is Priority.ROUTINE and waited_long else priority
-    return int(group), waiting_since, study_uid
 
 
 def _priority(lane: Lane, order_priority: Priority, ai_priority: Priority | None) -> Priority:
@@ -195,62 +204,41 @@ def _priority(lane: Lane, order_priority: Priority, ai_priority: Priority | None
     return order_priority if ai_priority is None else Priority.higher(order_priority, ai_priority)
 
 
-_LANE = sa.func.coalesce(study.c.lane, Lane.FRESH.value).label("lane")
-_ORDER_PRIORITY = sa.func.coalesce(study.c.order_priority, int(Priority.ROUTINE)).label("order_priority")
-#: An entry stays on the list whatever else is missing, hence the outer join.
-_ENTRY_WITH_STUDY = worklist_entry.outerjoin(
-    study, study.c.study_instance_uid == worklist_entry.c.study_instance_uid
-)
-
-
-def _first(connection: sa.Connection, now: float, limit: int) -> list[str]:
-    """UIDs of the head of the list, found without reading the findings of all studies."""
+def _query(condition: sa.ColumnElement[bool], *more: sa.ColumnElement[Any]) -> sa.Select[Any]:
     columns = worklist_entry.c
-    query = sa.select(
-        columns.study_instance_uid, columns.waiting_since, columns.ai_priority, _LANE, _ORDER_PRIORITY
-    ).select_from(_ENTRY_WITH_STUDY)
-    places = sorted(
-        _place(_row_priority(row), row.waiting_since, row.study_instance_uid, now) for row in connection.execute(query)
-    )
-    return [study_uid for _, _, study_uid in places[:limit]]
-
-
-def _query() -> sa.Select[Any]:
     ranks = {state.value: rank for rank, state in enumerate(WEAKEST_FIRST)}
     weakest = (
         sa.select(sa.func.min(sa.case(ranks, value=delivery.c.state, else_=None)))
-        .where(delivery.c.study_instance_uid == worklist_entry.c.study_instance_uid)
-        .where(delivery.c.version == worklist_entry.c.version)
+        .where(delivery.c.study_instance_uid == columns.study_instance_uid, delivery.c.version == columns.version)
         .scalar_subquery()
     )
     texts = [sa.func.coalesce(study.c[name], "").label(name) for name in ("patient_id", "accession_number", "modality")]
-    return sa.select(worklist_entry, _LANE, _ORDER_PRIORITY, *texts, weakest.label("weakest")).select_from(
-        _ENTRY_WITH_STUDY
-    )
+    large = (columns.findings, columns.dossier)
+    small = [column for column in columns if column not in large]
+    # An entry stays on the list whatever else is missing, hence the outer join.
+    with_study = worklist_entry.outerjoin(study, study.c.study_instance_uid == columns.study_instance_uid)
+    return sa.select(
+        *small, *more, *texts, weakest.label("weakest"),
+        sa.func.coalesce(study.c.lane, Lane.FRESH.value).label("lane"),
+        sa.func.coalesce(study.c.order_priority, int(Priority.ROUTINE)).label("order_priority"),
+    ).select_from(with_study).where(condition)
 
 
-def _row_priority(row: sa.Row[Any]) -> Priority:
-    return _priority(Lane(row.lane), Priority(row.order_priority), _optional_priority(row.ai_priority))
-
-
-def _optional_priority(value: int | None) -> Priority | None:
-    return None if value is None else Priority(value)
-
-
-def _entry(row: sa.Row[Any]) -> WorklistEntry:
-    state = EntryState(row.state)
-    flagged_at = None if state is EntryState.NOT_EVALUABLE else row.flagged_at
-    notified_at = None if state is EntryState.NOT_EVALUABLE else row.notified_at
+def _entry(row: Any) -> WorklistEntry:
+    state, lane, order_priority = EntryState(row.state), Lane(row.lane), Priority(row.order_priority)
+    ai_priority = None if row.ai_priority is None else Priority(row.ai_priority)
+    evaluable = state is not EntryState.NOT_EVALUABLE
     return WorklistEntry(
         study_instance_uid=row.study_instance_uid, patient_id=row.patient_id, accession_number=row.accession_number,
-        modality=row.modality, lane=Lane(row.lane), version=row.version, state=state, reason=row.reason,
-        order_priority=Priority(row.order_priority), ai_priority=_optional_priority(row.ai_priority),
-        priority=_row_priority(row), findings=tuple(finding_from_json(value) for value in row.findings),
+        modality=row.modality, lane=lane, version=row.version, state=state, reason=row.reason,
+        order_priority=order_priority, ai_priority=ai_priority, priority=_priority(lane, order_priority, ai_priority),
+        findings=tuple(finding_from_json(value) for value in getattr(row, "findings", ())),
         findings_state=FindingsState(row.findings_state), report_state=ReportState(row.report_state),
         delivery=DeliveryState.NONE if row.weakest is None else WEAKEST_FIRST[row.weakest],
         waiting_since=datetime.fromtimestamp(row.waiting_since, UTC),
-        time_to_flag_ms=_milliseconds(row.decisive_at, flagged_at),
-        time_to_notify_ms=_milliseconds(row.decisive_at, notified_at), demo_model=row.demo_model,
+        time_to_flag_ms=_milliseconds(row.decisive_at, row.flagged_at) if evaluable else None,
+        time_to_notify_ms=_milliseconds(row.decisive_at, row.notified_at) if evaluable else None,
+        demo_model=row.demo_model,
     )
 
 

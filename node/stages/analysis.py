@@ -108,7 +108,7 @@ def combine(model: TriageModel, images: Sequence[ImageScores]) -> TriageResult:
     points = model.operating_points
     return TriageResult(
         model=model.identity, prompt_set=model.prompt_set.name, aggregate=model.prompt_set.aggregate,
-        shadow=not points, unvalidated=getattr(model, "unvalidated", False),
+        shadow=not points, unvalidated=model.unvalidated,
         scores=tuple(_finding_score(model, finding.key, points.get(finding.key), images)
                      for finding in model.prompt_set.findings))
 
@@ -152,7 +152,7 @@ def shown(result: TriageResult) -> tuple[StudyFinding, ...]:
         for found in result.scores)
 
 
-def commit_triage(connection: sa.Connection, ref: RunRef, state: RunState, result: JSON) -> None:
+def commit_triage(_desk: Desk, connection: sa.Connection, ref: RunRef, state: RunState, result: JSON) -> None:
     """Keep the scores per image for a later version."""
     triaged: TriageResult = parse(TriageResult, result["triage"])
     uids = {found.id: found.sop_instance_uid for found in state.evidence}
@@ -180,7 +180,7 @@ def rank(desk: Desk, ref: RunRef) -> JSON:
             "decisive_at": received_at.get(decisive)}
 
 
-def commit_rank(connection: sa.Connection, ref: RunRef, state: RunState, result: JSON) -> None:
+def commit_rank(_desk: Desk, connection: sa.Connection, ref: RunRef, state: RunState, result: JSON) -> None:
     """Confirm the entry. From here on the study has its place."""
     triaged: TriageResult = parse(TriageResult, state.results["triage"]["triage"])
     place = result["ai_priority"]
@@ -192,7 +192,7 @@ def commit_rank(connection: sa.Connection, ref: RunRef, state: RunState, result:
         decisive_at=result["decisive_at"], demo_model=triaged.model.demo)
 
 
-def commit_early(desk: Desk, connection: sa.Connection, arguments: JSON, result: JSON) -> None:
+def commit_early(desk: Desk, connection: sa.Connection, result: JSON) -> None:
     """Keep the score and show a provisional entry, unless the study was completed meanwhile."""
     (key, values), = result["scores"].items()
     found = evidence_of(connection, [int(key)])[0]

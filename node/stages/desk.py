@@ -38,6 +38,7 @@ class Desk:
     chain: str
     put: Put
     node_uid: str
+    software_version: str
     prompt_sets: Mapping[str, PromptSet]
     findings_prompts: Mapping[str, FindingsPrompt]
     triage_models: Mapping[str, TriageModel]
@@ -106,7 +107,7 @@ def read_run(connection: sa.Connection, ref: RunRef) -> RunState:
     booked = connection.execute(
         sa.select(study).where(study.c.study_instance_uid == ref.study_instance_uid)).one()
     return RunState(
-        ref=ref, study=as_study(booked._mapping), started_at=row.started_at, trigger=row.trigger,
+        ref=ref, study=as_study(dict(booked._mapping)), started_at=row.started_at, trigger=row.trigger,
         evidence=tuple(evidence_of(connection, row.instance_ids)), results=row.results)
 
 

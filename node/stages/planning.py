@@ -65,7 +65,8 @@ def _why(reasons: Mapping[int, str], heads: Mapping[int, ImageHead], section: Pi
 
 
 def eligible_late(
-    pipelines: Sequence[PipelineSection], prompt_sets: Mapping[str, PromptSet], today: date, head: ImageHead, caller: str
+    pipelines: Sequence[PipelineSection], prompt_sets: Mapping[str, PromptSet], today: date,
+    head: ImageHead, caller: str,
 ) -> bool:
     """True when an image that arrives after completion is worth a new version."""
     section = routing.pipeline_for([head], [caller], pipelines)

@@ -1,0 +1,56 @@
+# A fresh machine needs Python 3.11 to 3.13 and make; everything else is installed into .venv.
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+
+.PHONY: help demo run test test-gpu lint bench corpus clean
+
+help:
+	@echo "make demo       node, demo models and a small PACS on drawn studies (ARGS=--exit ends by itself)"
+	@echo "make run        the node, as config.yaml says"
+	@echo "make test       every test, with real peers (ARGS=tests/unit picks some)"
+	@echo "make test-gpu   the tests that need a CUDA device"
+	@echo "make lint       ruff and mypy"
+	@echo "make bench      time from arrival to flag, as a table"
+	@echo "make corpus     drawn studies and their truth, written to build/corpus"
+	@echo "make clean      remove .venv and build"
+
+demo: .venv/installed
+	$(BIN)/ainode demo $(ARGS)
+
+run: .venv/installed
+	$(BIN)/ainode run --config config.yaml $(ARGS)
+
+test: .venv/installed-dev
+	scripts/install-test-peers
+	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+test-gpu: .venv/installed-dev
+	$(BIN)/python -m pytest -m gpu $(ARGS)
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/time_to_flag.py $(ARGS)
+
+corpus: .venv/installed
+	@echo "Writing drawn studies and truth.json to build/corpus"
+	$(BIN)/ainode demo --write build/corpus --count 100 --seed 1 $(ARGS)
+
+clean:
+	rm -rf .venv build
+
+$(BIN)/pip:
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv || (apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv --clear .venv)
+
+.venv/installed: pyproject.toml constraints.txt | $(BIN)/pip
+	$(INSTALL) .
+	touch $@
+
+.venv/installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
+	$(INSTALL) '.[dev]'
+	touch $@ .venv/installed

@@ -1,0 +1,236 @@
+"""Composition root: the only module that names concrete classes. One function per role.
+
+Imports of heavy libraries stand in the role that needs them: the receiver loads neither the
+job engine nor torch, the clerk and the web no torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from node import __version__, schema
+from node.config import Config
+from node.database import connect, insert_ignore, node_state, transaction
+from node.domain import DEMO_NOTICE, RESEARCH_NOTICE, CommitmentReport, IntendedUse
+from node.errors import StorageError
+from node.interfaces import FindingsModel, TriageModel
+from node.observability import supervised_thread
+from node.roles import Heartbeat, Role, Slot, take_slot
+
+if TYPE_CHECKING:
+    from node.stages.desk import Desk
+    from node.studies import Put
+
+log = logging.getLogger(__name__)
+
+DEVICE_UID_PREFIX = "device_uid:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """What every role starts from."""
+
+    config: Config
+    engine: sa.Engine
+    slot: Slot
+    role: Role
+    incarnation: str
+    stopping: threading.Event
+
+    def heartbeat(self) -> Heartbeat:
+        return Heartbeat(self.engine, self.slot, self.role, self.incarnation)
+
+
+def run_role(role: Role, config: Config, incarnation: str) -> int:
+    """Run one role in this process until SIGTERM or SIGINT."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    engine = open_database(config)
+    base = Base(config=config, engine=engine, slot=take_slot(config.node.data_dir, role), role=role,
+                incarnation=incarnation, stopping=stopping)
+    run = {Role.RECEIVER: run_receiver, Role.CLERK: run_clerk, Role.WORKER: run_worker, Role.WEB: run_web}[role]
+    run(base)
+    return 0
+
+
+def open_database(config: Config) -> sa.Engine:
+    """The engine, with the schema up to date. Migration runs in a process of its own, as it loads the job engine."""
+    config.node.data_dir.mkdir(parents=True, exist_ok=True)
+    engine = connect(config.database.url)
+    if not schema.is_current(engine):
+        done = subprocess.run(
+            [sys.executable, "-m", "node.migrate", config.database.url, str(config.node.data_dir)], check=False)
+        if done.returncode != 0:
+            raise StorageError(f"database {engine.url.render_as_string()}: migration failed; see the message above")
+    return engine
+
+
+def run_receiver(base: Base) -> None:
+    """Associations, instances, rows, audit."""
+    from node import delivery
+    from node.intake import Intake
+    from node.server import Server
+
+    chain = base.slot.name
+    intake = Intake(base.engine, base.config.node.data_dir, chain, base.config.receive.min_free_disk_mb)
+    intake.sweep()
+
+    def committed(answer: CommitmentReport) -> None:
+        with transaction(base.engine) as connection:
+            delivery.record_commitment(connection, chain, answer)
+
+    server = Server(base.config, intake, committed, base.engine, chain)
+    port = server.start()
+    _live(base, base.heartbeat(), {"port": port})
+    server.stop()
+
+
+def run_clerk(base: Base) -> None:
+    """Rows to jobs; reports, delivery, commitment, housekeeping."""
+    from node import delivery, pipeline
+    from node.arrivals import Arrivals
+    from node.clerk import Clerk
+    from node.dicom_client import DicomClient
+    from node.jobs import Jobs, Queue
+    from node.stages import planning, sending
+    from node.studies import Hooks, Studies
+
+    config, chain = base.config, base.slot.name
+    jobs = Jobs(base.engine, chain, pipeline.QUEUE_OF)
+    desk = _desk(base, jobs.put, {}, {})
+    office = delivery.Office(
+        engine=base.engine, chain=chain, put=jobs.put, client=DicomClient(config.node.ae_title),
+        destinations={one.name: one for one in config.destinations}, settings=config.delivery,
+        data_dir=config.node.data_dir)
+    for job in [*pipeline.jobs(desk), *sending.jobs(office)]:
+        jobs.register(job)
+    jobs.start({Queue.REPORT: 4, Queue.SEND: 8})
+    studies = Studies(base.engine, chain, config.study, jobs.put, Hooks(
+        eligible=lambda head, caller: planning.eligible_late(
+            config.pipelines, desk.prompt_sets, desk.today(), head, caller),
+        accepted=lambda connection, arrival, study: pipeline.accepted(desk, connection, arrival, study)))
+    clerk = Clerk(engine=base.engine, chain=chain, jobs=jobs, desk=desk, settings=config.delivery, studies=studies,
+                  arrivals=Arrivals(base.engine, config.node.data_dir, _own_device_uids(base.engine)))
+    supervised_thread("clerk", clerk.run, base.stopping.set)
+    _live(base, Heartbeat(base.engine, base.slot, base.role, base.incarnation, jobs.recover), {})
+    clerk.stopping.set()
+    jobs.stop()
+
+
+def run_worker(base: Base) -> None:
+    """Images, triage and findings, with the models of this process."""
+    from node import pipeline
+    from node.jobs import Jobs, Queue
+
+    triage, findings = load_models(base.config)
+    identities = [model.identity for model in triage.values()] + [model.identity for model in findings.values()]
+    _remember_devices(base.engine, {identity.device_uid for identity in identities})
+    jobs = Jobs(base.engine, base.slot.name, pipeline.QUEUE_OF)
+    desk = _desk(base, jobs.put, triage, findings)
+    for job in pipeline.jobs(desk):
+        jobs.register(job)
+    jobs.start({Queue.TRIAGE: 8, Queue.FINDINGS: 1})
+    _live(base, base.heartbeat(), {
+        "triage": {name: model.identity.name for name, model in triage.items()},
+        "findings": {name: model.identity.name for name, model in findings.items()},
+        "shadow": {name: model.shadow_reason for name, model in triage.items() if not model.operating_points},
+    })
+    jobs.stop()
+
+
+def run_web(base: Base) -> None:
+    """API and pages."""
+    from node.web import readiness
+    from node.web.application import allowed_hosts, create_app
+    from node.web.server import serve
+
+    app = create_app(
+        base.engine, base.config.node.data_dir, lambda: readiness.of_roles(base.engine, base.incarnation),
+        notices=_notices(base.config), allowed_hosts=allowed_hosts(base.config.web.host))
+    server = serve(app, base.config.web.host, base.config.web.port, base.stopping.set)
+    _live(base, base.heartbeat(), {"port": server.port})
+    server.stop()
+
+
+def _notices(config: Config) -> list[str]:
+    from node.inference.checkpoints import ModelKind, manifest, resolve_checkpoint
+
+    notices = [RESEARCH_NOTICE] if config.node.intended_use is IntendedUse.RESEARCH else []
+    if manifest(resolve_checkpoint(config.models.triage.checkpoint, ModelKind.TRIAGE)).demo:
+        notices.insert(0, DEMO_NOTICE)
+    return notices
+
+
+def _live(base: Base, heartbeat: Heartbeat, detail: dict[str, object]) -> None:
+    """Ready, and beating until the role is told to stop."""
+    heartbeat.ready(detail)
+    log.info("%s is ready", base.role.value, extra={"action": "role.ready", "slot": base.slot.name, **detail})
+    supervised_thread("heartbeat", heartbeat.run, base.stopping.set)
+    base.stopping.wait()
+    heartbeat.stop()
+
+
+def _desk(base: Base, put: Put, triage: Mapping[str, TriageModel], findings: Mapping[str, FindingsModel]) -> Desk:
+    from node.inference.prompt_sets import load_findings_prompt, load_prompt_set
+    from node.stages.desk import Desk
+
+    sections = base.config.pipelines
+    return Desk(
+        config=base.config, engine=base.engine, chain=base.slot.name, put=put, node_uid=schema.node_uid(base.engine),
+        software_version=__version__, today=date.today, triage_models=triage, findings_models=findings,
+        prompt_sets={one.prompt_set: load_prompt_set(one.prompt_set) for one in sections},
+        findings_prompts={one.findings_prompt: load_findings_prompt(one.findings_prompt) for one in sections})
+
+
+def load_models(config: Config) -> tuple[dict[str, TriageModel], dict[str, FindingsModel]]:
+    """Every model the pipelines name, by prompt set and by findings prompt.
+
+    Raises:
+        ModelUnavailable: naming the path or hub id, and what to do.
+    """
+    from node.inference.batching import BatchedTriage
+    from node.inference.medgemma import MedGemma
+    from node.inference.medsiglip import MedSigLIP
+    from node.inference.prompt_sets import load_findings_prompt, load_prompt_set
+    from node.inference.torch_runtime import set_threads
+
+    models, cache = config.models, config.node.data_dir / "cache"
+    set_threads(models.triage.threads)
+    triage: dict[str, TriageModel] = {
+        name: BatchedTriage(MedSigLIP.load(models.triage, load_prompt_set(name), cache, models.allow_unvalidated))
+        for name in {section.prompt_set for section in config.pipelines}}
+    findings: dict[str, FindingsModel] = {}
+    if models.findings.backend != "none":
+        findings = {name: MedGemma.load(models.findings, load_findings_prompt(name), cache_dir=cache)
+                    for name in {section.findings_prompt for section in config.pipelines}}
+    for name, model in triage.items():
+        if not model.operating_points:
+            log.warning("prompt set %s runs in SHADOW MODE: %s", name, model.shadow_reason,
+                        extra={"action": "model.shadow", "prompt_set": name})
+    return triage, findings
+
+
+def _remember_devices(engine: sa.Engine, uids: set[str]) -> None:
+    """Every Device UID this node ever spoke with: an object that carries one is ours, whoever sends it."""
+    with transaction(engine) as connection:
+        for uid in uids:
+            insert_ignore(connection, node_state, key=f"{DEVICE_UID_PREFIX}{uid}", value=uid)
+
+
+def _own_device_uids(engine: sa.Engine) -> frozenset[str]:
+    query = sa.select(node_state.c.value).where(node_state.c.key.startswith(DEVICE_UID_PREFIX))
+    with engine.connect() as connection:
+        return frozenset(connection.execute(query).scalars())
+
+

@@ -1,0 +1,135 @@
+"""What ``ainode check`` looks at before a node goes to work: one line per thing, a problem named with what to do."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from node import audit, schema
+from node.config import Config
+from node.database import connect
+from node.domain import AuditEvent, IntendedUse
+from node.errors import NodeError
+from node.inference import operating_points
+from node.inference.checkpoints import ModelKind, manifest, resolve_checkpoint
+from node.inference.identity import scorer_sha256
+from node.inference.prompt_sets import load_findings_prompt, load_prompt_set
+
+DEMO = "demo model: SYNTHETIC, NOT FOR CLINICAL USE"
+LICENCE = "weights under the HAI-DEF terms need their acceptance; clinical use needs an authorisation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One thing looked at. ``ok`` False is a problem; a warning is ok and says what to know."""
+
+    subject: str
+    ok: bool
+    text: str
+
+
+def require_models(config: Config) -> None:
+    """Raise ModelUnavailable before any process starts when a configured checkpoint is not there."""
+    resolve_checkpoint(config.models.triage.checkpoint, ModelKind.TRIAGE)
+    if config.models.findings.backend != "none":
+        resolve_checkpoint(config.models.findings.checkpoint, ModelKind.FINDINGS)
+
+
+def lines(config: Config, store: bool) -> Iterator[Line]:
+    """Everything, in the order an operator would ask. ``store`` also writes to database and disk."""
+    yield _intended_use(config)
+    yield _attempt("data_dir", lambda: _disk(config))
+    yield _attempt("database", lambda: _database(config, store))
+    yield _attempt("models.triage", lambda: _triage(config))
+    yield _attempt("models.findings", lambda: _findings(config))
+    yield _attempt("gpu", _gpu)
+    for destination in config.destinations:
+        yield _attempt(f"destination {destination.name}", lambda one=destination: _echo(config, one.name))  # type: ignore[misc]
+    if not config.destinations:
+        yield Line(subject="destinations", ok=True, text="none configured: results stay in the node")
+
+
+def _attempt(subject: str, look: Callable[[], str]) -> Line:
+    try:
+        return Line(subject=subject, ok=True, text=look())
+    except NodeError as error:
+        return Line(subject=subject, ok=False, text=str(error))
+    except OSError as error:
+        return Line(subject=subject, ok=False, text=f"{error.filename}: {error.strerror}")
+
+
+def _intended_use(config: Config) -> Line:
+    use = config.node.intended_use
+    text = "RESEARCH USE ONLY is stamped on every object" if use is IntendedUse.RESEARCH else (
+        f"clinical, {config.node.jurisdiction}, {config.node.authorisation_reference}")
+    return Line(subject="intended use", ok=True, text=text)
+
+
+def _disk(config: Config) -> str:
+    folder = config.node.data_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free // 2**20
+    if free < config.receive.min_free_disk_mb:
+        raise OSError(28, f"{free} MB free, receive.min_free_disk_mb is {config.receive.min_free_disk_mb}",
+                      str(folder))
+    return f"{folder}, {free} MB free"
+
+
+def _database(config: Config, store: bool) -> str:
+    engine = connect(config.database.url)
+    try:
+        current = schema.is_current(engine)
+        if store and current:
+            with engine.begin() as connection:
+                audit.append(connection, "check", AuditEvent(action="check.store"))
+    except sa.exc.SQLAlchemyError as error:
+        from node.errors import StorageError
+
+        raise StorageError(f"{engine.url.render_as_string()}: {type(error).__name__}") from error
+    return f"{engine.url.render_as_string()}, {'current' if current else 'will be migrated at start'}"
+
+
+def _triage(config: Config) -> str:
+    directory = resolve_checkpoint(config.models.triage.checkpoint, ModelKind.TRIAGE)
+    told = []
+    for name in sorted({section.prompt_set for section in config.pipelines}):
+        prompt_set = load_prompt_set(name)
+        scorer = scorer_sha256(directory, prompt_set.sha256, None)
+        found = operating_points.load(directory, prompt_set, scorer, config.models.allow_unvalidated)
+        if found.unvalidated:
+            told.append(f"prompt set {name}: UNVALIDATED nominal points, research only")
+        elif found.points:
+            told.append(f"prompt set {name}: operating points match")
+        else:
+            told.append(f"prompt set {name}: SHADOW MODE, nothing is raised or sent: {found.shadow_reason}")
+    return f"{directory} ({_whose(manifest(directory).demo)}); {'; '.join(told)}"
+
+
+def _findings(config: Config) -> str:
+    if config.models.findings.backend == "none":
+        return "off: no findings are written"
+    directory = resolve_checkpoint(config.models.findings.checkpoint, ModelKind.FINDINGS)
+    for name in {section.findings_prompt for section in config.pipelines}:
+        load_findings_prompt(name)
+    return f"{directory} ({_whose(manifest(directory).demo)})"
+
+
+def _whose(demo: bool) -> str:
+    return DEMO if demo else LICENCE
+
+
+def _gpu() -> str:
+    from node.inference.torch_runtime import describe_devices
+
+    return describe_devices()
+
+
+def _echo(config: Config, name: str) -> str:
+    from node.dicom_client import DicomClient
+
+    destination = next(one for one in config.destinations if one.name == name)
+    DicomClient(config.node.ae_title).echo(destination)
+    return f"{destination.ae_title}@{destination.host}:{destination.port} answered C-ECHO"

@@ -1,0 +1,332 @@
+"""Every SCU of the node: C-ECHO, C-STORE, C-FIND and N-ACTION for storage commitment.
+
+What pynetdicom raises, or says by an empty status, becomes a PeerError here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from struct import error as StructError
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, Association, build_context, evt
+from pynetdicom.sop_class import StorageCommitmentPushModel, StudyRootQueryRetrieveInformationModelFind, Verification
+
+from node.config import Destination
+from node.domain import CommitmentReport, StoreOutcome
+from node.errors import BadInput, PeerError, PeerRefused
+
+log = logging.getLogger(__name__)
+
+COMMITMENT_INSTANCE = UID("1.2.840.10008.1.20.1.1")
+"""The well-known SOP Instance of the Storage Commitment Push Model (PS3.4 J.3.5)."""
+
+SUCCESS = 0x0000
+PENDING = (0xFF00, 0xFF01)
+PROCESSING_FAILURE = 0x0110
+CLASS_NOT_SUPPORTED = 0x0122
+CANNOT_UNDERSTAND = 0xC000
+#: N-ACTION statuses a repetition cannot change (PS3.7 10.1.4.1.10): class, instance, action, rights, operation.
+NEVER = frozenset({0x0112, 0x0117, 0x0118, 0x0119, 0x0122, 0x0123, 0x0124, 0x0211})
+
+#: What pydicom raises for a file that is not there, not DICOM, or cut off.
+UNREADABLE = (OSError, EOFError, InvalidDicomError, AttributeError, StructError, ValueError)
+
+UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+MAX_CONTEXTS = 128
+REJECTED_PERMANENT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeOuts:
+    """Seconds. ``commitment`` is how long an association stays open for a report that may come on it."""
+
+    connect: float = 10.0
+    acse: float = 30.0
+    dimse: float = 60.0
+    network: float = 120.0
+    commitment: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    path: Path
+    sop_class_uid: UID
+    sop_instance_uid: UID
+    transfer_syntax_uid: UID
+
+
+class DicomClient:
+    """Implements :class:`node.interfaces.PacsClient`. Has no state besides its settings: any thread may use it."""
+
+    def __init__(self, ae_title: str, time_outs: TimeOuts | None = None) -> None:
+        self._ae_title = ae_title
+        self._time_outs = time_outs or TimeOuts()
+
+    def echo(self, destination: Destination) -> None:
+        """C-ECHO. Raises PeerError."""
+        with self._association(destination, [build_context(Verification)]) as association:
+            status = _status(association.send_c_echo())
+        if status != SUCCESS:
+            raise PeerError(f"{_peer(destination)}: C-ECHO was answered with {_text(status)}")
+
+    def store(self, destination: Destination, files: Sequence[Path]) -> list[StoreOutcome]:
+        """C-STORE every file on one association, in order; an outcome per file.
+
+        A file that cannot leave has ``sent`` False and the status a peer would have given
+        (PS3.4 B.2.3): 0x0122 when its class or syntax was not accepted, 0xC000 when it cannot be read.
+
+        Raises:
+            PeerError: no association could be made, so nothing left.
+        """
+        heads = [_head(path) for path in files]
+        contexts = _storage_contexts([head for head in heads if head is not None])
+        if not contexts:
+            return [_unreadable() for _ in heads]
+        try:
+            with self._association(destination, contexts) as association:
+                return _store_all(association, heads)
+        except _NoContexts as error:
+            return [_unreadable() if head is None else _not_accepted(head, str(error)) for head in heads]
+
+    def request_commitment(
+        self, destination: Destination, transaction_uid: str, references: Sequence[tuple[str, str]]
+    ) -> CommitmentReport | None:
+        """N-ACTION (PS3.4 J.3.2) for (SOP Class UID, SOP Instance UID) pairs; the report if it came at once.
+
+        Raises:
+            PeerRefused: the peer does not offer storage commitment, or not to us.
+            PeerError: the request was not accepted.
+        """
+        box = _ReportBox(transaction_uid)
+        handlers = [(evt.EVT_N_EVENT_REPORT, box.handle)]
+        with self._association(destination, [build_context(StorageCommitmentPushModel)], handlers) as association:
+            reply, _ = association.send_n_action(
+                _action_information(transaction_uid, references), 1, StorageCommitmentPushModel, COMMITMENT_INSTANCE)
+            status = _status(reply)
+            if status == SUCCESS:
+                return box.wait(self._time_outs.commitment)
+        kind = PeerRefused if status in NEVER else PeerError
+        raise kind(f"{_peer(destination)}: the storage commitment request was answered with {_text(status)}")
+
+    def find_instances(
+        self, destination: Destination, study_instance_uid: str, series_instance_uid: str,
+        sop_instance_uids: Sequence[str],
+    ) -> frozenset[str]:
+        """Which of these instances of one series the peer holds: C-FIND at IMAGE level (PS3.4 C.6.2).
+
+        Raises:
+            PeerError: the peer does not offer the query, or it failed.
+        """
+        identifier = Dataset()
+        identifier.QueryRetrieveLevel = "IMAGE"
+        identifier.StudyInstanceUID = study_instance_uid
+        identifier.SeriesInstanceUID = series_instance_uid
+        identifier.SOPInstanceUID = list(sop_instance_uids)
+        model = StudyRootQueryRetrieveInformationModelFind
+        found: set[str] = set()
+        with self._association(destination, [build_context(model)]) as association:
+            for reply, match in association.send_c_find(identifier, model):
+                status = _status(reply)
+                if status in PENDING and match is not None:
+                    found.add(str(match.get("SOPInstanceUID", "")))
+                elif status != SUCCESS:
+                    raise PeerError(f"{_peer(destination)}: C-FIND was answered with {_text(status)}")
+        return frozenset(found) & frozenset(sop_instance_uids)
+
+    @contextmanager
+    def _association(
+        self, destination: Destination, contexts: list[Any], handlers: Sequence[tuple[Any, Any]] = ()
+    ) -> Iterator[Association]:
+        entity = AE(self._ae_title)
+        entity.connection_timeout = self._time_outs.connect
+        entity.acse_timeout = self._time_outs.acse
+        entity.dimse_timeout = self._time_outs.dimse
+        entity.network_timeout = self._time_outs.network
+        try:
+            association = entity.associate(
+                destination.host, destination.port, contexts, destination.ae_title, evt_handlers=list(handlers))
+        except OSError as error:  # the host name cannot be resolved
+            raise PeerError(f"{_peer(destination)}: {error.strerror or error}; check host and network") from error
+        if not association.is_established:
+            raise _refusal(association, destination)
+        try:
+            yield association
+        except (ValueError, RuntimeError) as error:
+            raise PeerError(f"{_peer(destination)}: the request could not be sent ({error})") from error
+        finally:
+            association.release()
+
+
+class _NoContexts(PeerRefused):
+    """The association was accepted, and none of its presentation contexts."""
+
+
+class _ReportBox:
+    """Catches the N-EVENT-REPORT of one transaction on the association that asked for it."""
+
+    def __init__(self, transaction_uid: str) -> None:
+        self._transaction_uid = transaction_uid
+        self._arrived = threading.Event()
+        self._report: CommitmentReport | None = None
+
+    def handle(self, event: Any) -> tuple[int, None]:
+        """Answer Success to our own transaction only: another one's report would be lost here."""
+        try:
+            report = commitment_report(event.event_information)
+        except BadInput:
+            return PROCESSING_FAILURE, None
+        if report.transaction_uid != self._transaction_uid:
+            return PROCESSING_FAILURE, None
+        self._report = report
+        self._arrived.set()
+        return SUCCESS, None
+
+    def wait(self, seconds: float) -> CommitmentReport | None:
+        self._arrived.wait(seconds)
+        return self._report
+
+
+def commitment_report(information: Dataset) -> CommitmentReport:
+    """The Event Information of an N-EVENT-REPORT (PS3.4 Table J.3-2) as our own value.
+
+    Raises:
+        BadInput: it names no transaction.
+    """
+    transaction_uid = str(information.get("TransactionUID", ""))
+    if not transaction_uid:
+        raise BadInput("storage commitment report: Transaction UID (0008,1195) is missing; nothing can be recorded")
+    return CommitmentReport(
+        transaction_uid=transaction_uid,
+        committed=tuple(
+            str(item.get("ReferencedSOPInstanceUID", "")) for item in information.get("ReferencedSOPSequence") or ()),
+        failed=tuple(
+            (str(item.get("ReferencedSOPInstanceUID", "")), int(item.get("FailureReason", PROCESSING_FAILURE)))
+            for item in information.get("FailedSOPSequence") or ()),
+    )
+
+
+def _action_information(transaction_uid: str, references: Sequence[tuple[str, str]]) -> Dataset:
+    """PS3.4 Table J.3-1."""
+    information = Dataset()
+    information.TransactionUID = transaction_uid
+    information.ReferencedSOPSequence = []
+    for sop_class_uid, sop_instance_uid in references:
+        item = Dataset()
+        item.ReferencedSOPClassUID = sop_class_uid
+        item.ReferencedSOPInstanceUID = sop_instance_uid
+        information.ReferencedSOPSequence.append(item)
+    return information
+
+
+def _head(path: Path) -> _File | None:
+    """What has to be proposed for a Part 10 file; None when it cannot be read."""
+    try:
+        dataset = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
+        if not (dataset.SOPClassUID and dataset.SOPInstanceUID):
+            return None
+        return _File(
+            path=path, sop_class_uid=dataset.SOPClassUID, sop_instance_uid=dataset.SOPInstanceUID,
+            transfer_syntax_uid=dataset.file_meta.TransferSyntaxUID)
+    except UNREADABLE as error:
+        log.warning("%s cannot be read as DICOM: %s", path, type(error).__name__, extra={"action": "store.unreadable"})
+        return None
+
+
+def _storage_contexts(heads: Sequence[_File]) -> list[Any]:
+    """One context per class for Explicit and Implicit LE, one more per class and any other syntax."""
+    wanted = {
+        (head.sop_class_uid, UNCOMPRESSED if head.transfer_syntax_uid in UNCOMPRESSED else (head.transfer_syntax_uid,))
+        for head in heads
+    }
+    return [build_context(sop_class, list(syntaxes)) for sop_class, syntaxes in sorted(wanted)][:MAX_CONTEXTS]
+
+
+def _store_all(association: Association, heads: Sequence[_File | None]) -> list[StoreOutcome]:
+    """After the first request without an answer nothing more is sent: the association ends, soon or already."""
+    outcomes: list[StoreOutcome] = []
+    ended = False
+    for number, head in enumerate(heads, start=1):
+        ended = ended or not association.is_established
+        if head is None:
+            outcome = _unreadable()
+        elif ended:
+            outcome = _outcome(head, sent=False, status=None, reason="the association had ended")
+        else:
+            outcome = _store(association, number, head)
+        ended = ended or outcome.status is None
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _store(association: Association, number: int, head: _File) -> StoreOutcome:
+    if not _accepted(association, head):
+        return _not_accepted(head, f"no presentation context was accepted for {head.sop_class_uid.name}")
+    try:
+        dataset = dcmread(head.path)
+    except UNREADABLE:
+        return _unreadable()
+    try:
+        status = _status(association.send_c_store(dataset, msg_id=(number - 1) % 65535 + 1))
+    except RuntimeError:  # the association ended between the look and the call
+        return _outcome(head, sent=False, status=None, reason="the association had ended")
+    except (ValueError, AttributeError) as error:
+        return _outcome(head, sent=False, status=CANNOT_UNDERSTAND, reason=f"cannot be encoded: {error}")
+    reason = "no answer came" if status is None else "" if status == SUCCESS else f"answered {_text(status)}"
+    return _outcome(head, sent=True, status=status, reason=reason)
+
+
+def _accepted(association: Association, head: _File) -> bool:
+    """If a context for the file's class carries its syntax, or one uncompressed for another."""
+    syntaxes = UNCOMPRESSED if head.transfer_syntax_uid in UNCOMPRESSED else (head.transfer_syntax_uid,)
+    return any(
+        context.abstract_syntax == head.sop_class_uid and context.transfer_syntax[0] in syntaxes
+        for context in association.accepted_contexts
+    )
+
+
+def _outcome(head: _File, *, sent: bool, status: int | None, reason: str) -> StoreOutcome:
+    return StoreOutcome(sop_instance_uid=str(head.sop_instance_uid), sent=sent, status=status, reason=reason)
+
+
+def _not_accepted(head: _File, reason: str) -> StoreOutcome:
+    return _outcome(head, sent=False, status=CLASS_NOT_SUPPORTED, reason=reason)
+
+
+def _unreadable() -> StoreOutcome:
+    return StoreOutcome(sop_instance_uid="", sent=False, status=CANNOT_UNDERSTAND, reason="the file cannot be read")
+
+
+def _status(reply: Dataset) -> int | None:
+    """Status (0000,0900); None when there was no valid answer."""
+    return int(reply.Status) if "Status" in reply else None
+
+
+def _text(status: int | None) -> str:
+    return "nothing" if status is None else f"0x{status:04X}"
+
+
+def _peer(destination: Destination) -> str:
+    return f"{destination.name} ({destination.ae_title} at {destination.host}:{destination.port})"
+
+
+def _refusal(association: Association, destination: Destination) -> PeerError:
+    """Why there is no association (PS3.8 9.3.4): permanent rejection is PeerRefused, everything else may pass."""
+    peer = _peer(destination)
+    if association.is_rejected:
+        answer = association.acceptor.primitive
+        kind = PeerRefused if answer.result == REJECTED_PERMANENT else PeerError
+        return kind(f"{peer}: rejected the association ({answer.result_str}: {answer.reason_str})")
+    if association.rejected_contexts:
+        names = ", ".join(sorted({context.abstract_syntax.name for context in association.rejected_contexts}))
+        return _NoContexts(f"{peer}: accepted no presentation context for {names}")
+    return PeerError(f"{peer}: no association; check that it runs, host, port and AE titles")

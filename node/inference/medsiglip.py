@@ -1,0 +1,115 @@
+"""MedSigLIP: scores images against the prompts of a prompt set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import AutoImageProcessor, SiglipVisionModel
+
+from node.config import TriageModelSection
+from node.domain import ModelIdentity, ModelImage, OperatingPoint, PromptSet
+from node.errors import ModelOutputError
+from node.inference import operating_points
+from node.inference.checkpoints import ModelKind, manifest, resolve_checkpoint
+from node.inference.identity import model_identity, scorer_sha256
+from node.inference.operating_points import Calibration
+from node.inference.preprocessing import model_pixels, normalised, square_side
+from node.inference.prompt_vectors import PromptVectors, prompt_vectors
+from node.inference.torch_runtime import choose_batch, choose_device, choose_dtype, load_weights, loading
+
+
+class MedSigLIP:
+    """A SigLIP vision tower with the vectors of one prompt set; implements ``interfaces.TriageModel``.
+
+    A score is the sigmoid of logit(positive) - logit(negative): a rank within its finding, not a probability.
+    """
+
+    prompt_set: PromptSet
+    identity: ModelIdentity
+    operating_points: Mapping[str, OperatingPoint]
+    shadow_reason: str
+    unvalidated: bool
+
+    def __init__(
+        self,
+        *,
+        tower: Any,
+        image_processor: Any,
+        vectors: PromptVectors,
+        prompt_set: PromptSet,
+        identity: ModelIdentity,
+        calibration: Calibration,
+        max_batch: int,
+    ) -> None:
+        self.prompt_set = prompt_set
+        self.identity = identity
+        self.operating_points = calibration.points
+        self.shadow_reason = calibration.shadow_reason
+        self.unvalidated = calibration.unvalidated
+        self.demo = identity.demo
+        self.max_batch = max_batch
+        self._tower = tower
+        self._keys = vectors.keys
+        self._contrast = vectors.contrast.to(tower.device)
+        self._side = square_side(image_processor.size)
+        self._mean = torch.tensor(image_processor.image_mean)
+        self._std = torch.tensor(image_processor.image_std)
+
+    @classmethod
+    def load(
+        cls, section: TriageModelSection, prompt_set: PromptSet, cache_dir: Path, allow_unvalidated: bool
+    ) -> MedSigLIP:
+        """The configured checkpoint, ready to score. The text tower is loaded only if its vectors are not cached.
+
+        Raises:
+            ModelUnavailable: the checkpoint is missing or unusable.
+            ConfigurationError: device, prompts or operating points cannot work.
+        """
+        directory = resolve_checkpoint(section.checkpoint, ModelKind.TRIAGE)
+        described = manifest(directory)
+        device = choose_device(section.device, "models.triage.device")
+        scorer = scorer_sha256(directory, prompt_set.sha256, cache_dir)
+        calibration = operating_points.load(directory, prompt_set, scorer, allow_unvalidated)
+        vectors = prompt_vectors(directory, prompt_set, scorer, cache_dir, device)
+        with loading(directory):
+            image_processor = AutoImageProcessor.from_pretrained(directory, backend="pil", local_files_only=True)
+        dtype = choose_dtype(section.dtype, device, directory)
+        return cls(
+            tower=load_weights(SiglipVisionModel, directory, dtype, device),
+            image_processor=image_processor,
+            vectors=vectors,
+            prompt_set=prompt_set,
+            identity=model_identity(described, scorer, calibration.points),
+            calibration=calibration,
+            max_batch=choose_batch(device, directory),
+        )
+
+    def score(self, images: Sequence[ModelImage]) -> list[dict[str, float]]:
+        """Per image, a score in 0..1 by finding key. Thread-safe.
+
+        Raises:
+            Undecodable: an image is not a uint8 RGB square.
+            ModelOutputError: the model answered with something that is no number.
+        """
+        parts = [images[start : start + self.max_batch] for start in range(0, len(images), self.max_batch)]
+        return [scored for part in parts for scored in self._scored(part)]
+
+    @torch.inference_mode()
+    def _scored(self, images: Sequence[ModelImage]) -> list[dict[str, float]]:
+        pixels = normalised(
+            [model_pixels(image, self._side, self.prompt_set.resize) for image in images], self._mean, self._std
+        )
+        scores = torch.sigmoid(self._vectors(pixels) @ self._contrast).cpu()
+        if not torch.isfinite(scores).all():
+            raise ModelOutputError(f"{self.identity.name}: a score is not a number; set models.triage.dtype to float32")
+        return [dict(zip(self._keys, row, strict=True)) for row in scores.tolist()]
+
+    def _vectors(self, pixels: Tensor) -> Tensor:
+        """Normalised float32 image vectors (N, D) of pixels (N, 3, side, side)."""
+        pooled = self._tower(pixel_values=pixels.to(self._tower.device, self._tower.dtype)).pooler_output
+        return functional.normalize(pooled.float(), dim=-1)

@@ -1,0 +1,96 @@
+"""Operating points: the cut-offs that were measured for one scorer, and the refusal to use any others.
+
+``operating_points.json`` lies beside the weights::
+
+    {"prompt_set": "...", "scorer_sha256": "...", "points": {"<finding>": {"present_above": 0.7, "absent_below": 0.3}}}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from node.domain import OperatingPoint, PromptSet
+from node.errors import ConfigurationError
+
+FILE = "operating_points.json"
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The cut-offs a model may use. Without any it runs in shadow, and ``shadow_reason`` says why."""
+
+    points: Mapping[str, OperatingPoint] = field(default_factory=lambda: MappingProxyType({}))
+    shadow_reason: str = ""
+    #: The points are the prompt set's nominal ones: nobody measured them for this model.
+    unvalidated: bool = False
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a site may note how the points were measured
+
+
+class _Point(_Part):
+    present_above: _Share
+    absent_below: _Share
+
+    @model_validator(mode="after")
+    def in_order(self) -> _Point:
+        if self.present_above < self.absent_below:
+            raise ValueError("present_above must not be below absent_below")
+        return self
+
+
+class _PointsFile(_Part):
+    prompt_set: str
+    scorer_sha256: str
+    points: dict[str, _Point]
+
+
+def load(checkpoint_dir: Path, prompt_set: PromptSet, scorer: str, allow_unvalidated: bool) -> Calibration:
+    """The points measured for ``scorer`` (hex) and ``prompt_set``; else nominal ones if allowed, else none.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or a point is out of order or for an unknown finding.
+    """
+    measured = _measured(checkpoint_dir / FILE, prompt_set, scorer)
+    if measured.points or not allow_unvalidated:
+        return measured
+    nominal = {finding.key: finding.nominal for finding in prompt_set.findings}
+    return Calibration(points=MappingProxyType(nominal), unvalidated=True)
+
+
+def _measured(file: Path, prompt_set: PromptSet, scorer: str) -> Calibration:
+    if not file.is_file():
+        return Calibration(shadow_reason=f"{file} does not exist: no cut-off was measured for this checkpoint")
+    told = _read(file)
+    if told.prompt_set != prompt_set.name:
+        reason = f"{file} was measured with prompt set {told.prompt_set!r}, not {prompt_set.name!r}"
+        return Calibration(shadow_reason=reason)
+    if told.scorer_sha256 != scorer:
+        reason = (
+            f"{file} was measured with other weights, processor or prompts "
+            f"(scorer {told.scorer_sha256[:12]}, loaded {scorer[:12]})"
+        )
+        return Calibration(shadow_reason=reason)
+    if unknown := set(told.points) - {finding.key for finding in prompt_set.findings}:
+        raise ConfigurationError(f"{file}: points {sorted(unknown)} are for no finding of {prompt_set.name!r}")
+    points = {key: OperatingPoint(**point.model_dump()) for key, point in told.points.items()}
+    return Calibration(points=MappingProxyType(points), shadow_reason="" if points else f"{file}: points is empty")
+
+
+def _read(file: Path) -> _PointsFile:
+    try:
+        return _PointsFile.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "file"
+        raise ConfigurationError(f"{file}: {where} = {problem['input']!r}: {problem['msg']}") from error
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be read ({error.strerror})") from error

@@ -1,0 +1,103 @@
+"""The torch runtime: device, number format and threads, and loading a model without surprises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.utils.tqdm import disable_progress_bars
+from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
+
+from node.errors import ConfigurationError, ModelUnavailable
+
+#: Weight files from this size on hold over 100 M parameters, even at two bytes each.
+LARGE_BYTES = 200_000_000
+
+
+def set_threads(count: int) -> None:
+    """Limit torch to ``count`` CPU threads in this process.
+
+    For the composition root of a worker, once, before a model is loaded: more threads than free
+    cores make every operation wait for the slowest one.
+    """
+    torch.set_num_threads(count)
+
+
+def choose_device(setting: str, key: str) -> torch.device:
+    """``auto`` is CUDA where there is one, else the CPU. ``key`` is the setting's path, for the message.
+
+    Raises:
+        ConfigurationError: the device does not exist here.
+    """
+    if setting == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(setting)
+    except RuntimeError as error:
+        raise ConfigurationError(f"{key} = {setting!r}: expected auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigurationError(f"{key} = {setting!r}: {torch.cuda.device_count()} CUDA devices are visible; use auto")
+    return device
+
+
+def choose_dtype(setting: str, device: torch.device, directory: Path) -> torch.dtype:
+    """``auto`` is bfloat16 on CUDA, and on a CPU that multiplies it when the model is large; else float32."""
+    if setting != "auto":
+        named: torch.dtype = getattr(torch, setting)
+        return named
+    fast = device.type == "cuda" or (_is_large(directory) and _cpu_has_bfloat16())
+    return torch.bfloat16 if fast else torch.float32
+
+
+def choose_batch(device: torch.device, directory: Path) -> int:
+    """How many images to score at once. A CPU gains nothing from waiting for a batch of a large model."""
+    if device.type == "cuda":
+        return 16
+    return 1 if _is_large(directory) else 8
+
+
+def _is_large(directory: Path) -> bool:
+    return sum(file.stat().st_size for file in directory.glob("*.safetensors")) >= LARGE_BYTES
+
+
+def _cpu_has_bfloat16() -> bool:
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+@contextmanager
+def loading(directory: Path) -> Iterator[None]:
+    """Quiet while a checkpoint is loaded; whatever its files provoke becomes ModelUnavailable."""
+    disable_progress_bars()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ModelUnavailable(f"{directory}: cannot be loaded ({reason}); download the checkpoint again") from error
+
+
+def load_weights(model_class: Any, directory: Path, dtype: torch.dtype, device: torch.device) -> Any:
+    """A model for inference with every one of its weights taken from ``directory``.
+
+    Raises:
+        ModelUnavailable: the files are unusable, or leave a weight at its random start value.
+    """
+    with loading(directory):
+        model, report = model_class.from_pretrained(
+            directory, dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+        if missing := sorted(report["missing_keys"]):
+            raise ValueError(f"{len(missing)} weights are missing, the first is {missing[0]}")
+        return model.to(device).eval().requires_grad_(False)
+
+
+def describe_devices() -> str:
+    """The devices a worker can use here, for ``ainode check``."""
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return ", ".join(names) if names else f"none; models run on the CPU ({torch.get_num_threads()} threads by default)"

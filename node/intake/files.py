@@ -1,0 +1,228 @@
+"""Instances on disk: one Part 10 file each, named by a generated id.
+
+::
+
+    incoming/<yyyymmdd>-<id>.part                  bytes that nobody has answered for yet
+    instances/<yyyy>/<mm>/<dd>/<xx>/<id>.dcm       an instance; xx are the first two digits of its id
+    quarantine/<sha256>.dcm                        bytes that were refused and kept
+
+A file keeps its name in ``incoming`` until its row is committed, and the process that writes it holds
+a lock on it. So a name there without a lock is what a killed process left, and one look at the
+database tells whether its instance counts.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import uuid
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from node.errors import OutOfSpace, StorageError
+
+Buffer = bytes | bytearray | memoryview
+
+MEGABYTE = 1 << 20
+BUFFERS_PER_CALL = 1024  # IOV_MAX of Linux
+
+
+class InstanceFiles:
+    """The folders under ``node.data_dir`` that received instances live in."""
+
+    def __init__(self, data_dir: Path, min_free_mb: int) -> None:
+        self._data_dir = data_dir
+        self._min_free_mb = min_free_mb
+        self._incoming = data_dir / "incoming"
+        with _mapped(self._incoming):
+            _make_directory(self._incoming)
+
+    def open(self, preamble: bytes) -> IncomingFile:
+        """A new file that begins with ``preamble``, in front of the data set.
+
+        Raises:
+            OutOfSpace: less than the configured reserve is free.
+            StorageError: the file cannot be made.
+        """
+        self._require_space()
+        name = f"{datetime.now(UTC):%Y%m%d}-{uuid.uuid4().hex}.part"
+        file = IncomingFile(self._data_dir, self._incoming / name, os.O_CREAT | os.O_EXCL)
+        try:
+            file.write((preamble,))
+        except StorageError:
+            file.discard()
+            raise
+        return file.begin_data_set()
+
+    def _require_space(self) -> None:
+        with _mapped(self._data_dir):
+            disk = os.statvfs(self._data_dir)
+        free_mb = disk.f_bavail * disk.f_frsize // MEGABYTE
+        if free_mb < self._min_free_mb:
+            raise OutOfSpace(
+                f"{self._data_dir}: {free_mb} MB are free, receive.min_free_disk_mb is {self._min_free_mb}; "
+                "free some space or lower the reserve"
+            )
+
+    def sweep(self, recorded: Callable[[Collection[str]], Collection[str]]) -> int:
+        """Remove what killed processes left in ``incoming``; files of running ones are not touched.
+
+        ``recorded`` says which of some paths have a row: those were acknowledged, or may have been.
+        """
+        left = [file for path in sorted(self._incoming.glob("*.part")) if (file := self._abandoned(path)) is not None]
+        published = [file.path for file in left if file.published]
+        known = recorded(published) if published else ()
+        for file in left:
+            if file.path in known:
+                file.settle()
+            else:
+                file.discard()
+        return len(left)
+
+    def _abandoned(self, path: Path) -> IncomingFile | None:
+        try:
+            file = IncomingFile(self._data_dir, path, 0)
+        except StorageError:  # locked by its writer, or gone
+            return None
+        if file.is_named():
+            return file
+        file.close()  # it was settled between the look into the folder and the lock
+        return None
+
+
+class IncomingFile:
+    """One instance while it arrives. Locked until it is settled, discarded, quarantined or closed."""
+
+    def __init__(self, data_dir: Path, incoming: Path, flags: int) -> None:
+        self._data_dir = data_dir
+        self._incoming = incoming
+        self.path = _final_path(incoming.stem)
+        """Where the instance will be, relative to ``node.data_dir``."""
+        self.size = 0
+        """Bytes of the whole file, as far as they were written."""
+        self._start = 0
+        with _mapped(incoming):
+            self._descriptor = os.open(incoming, os.O_RDWR | os.O_CLOEXEC | flags, 0o640)
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(self._descriptor)
+                raise
+
+    def begin_data_set(self) -> IncomingFile:
+        """Remember that what is written from here on is the data set."""
+        self._start = self.size
+        return self
+
+    def write(self, buffers: Sequence[Buffer]) -> None:
+        """Append. Raises OutOfSpace or StorageError."""
+        waiting = [memoryview(buffer) for buffer in buffers]
+        with _mapped(self._incoming):
+            while waiting:
+                written = os.writev(self._descriptor, waiting[:BUFFERS_PER_CALL])
+                self.size += written
+                while waiting and written >= len(waiting[0]):
+                    written -= len(waiting.pop(0))
+                if waiting:
+                    waiting[0] = waiting[0][written:]
+
+    def head(self, size: int) -> bytes:
+        """At most ``size`` bytes from the beginning of the data set."""
+        with _mapped(self._incoming):
+            return os.pread(self._descriptor, size, self._start)
+
+    @property
+    def published(self) -> bool:
+        """Whether it has its final name too."""
+        return os.fstat(self._descriptor).st_nlink > 1
+
+    def is_named(self) -> bool:
+        """Whether its name in ``incoming`` is still there and means this file."""
+        try:
+            return self._incoming.stat().st_ino == os.fstat(self._descriptor).st_ino
+        except FileNotFoundError:
+            return False
+
+    def publish(self) -> None:
+        """Give it its final name; bytes and name survive a power cut when this returns."""
+        final = self._data_dir / self.path
+        with _mapped(final):
+            os.fsync(self._descriptor)
+            try:
+                os.link(self._incoming, final)
+            except FileNotFoundError:
+                _make_directory(final.parent)
+                os.link(self._incoming, final)
+            _sync_directory(final.parent)
+
+    def settle(self) -> None:
+        """Its row is committed: only the final name stays."""
+        _remove(self._incoming)
+        self.close()
+
+    def discard(self) -> None:
+        """Remove it under every name, unless it was settled, quarantined or closed before."""
+        if self._descriptor >= 0:
+            _remove(self._data_dir / self.path)
+            _remove(self._incoming)
+        self.close()
+
+    def quarantine(self) -> str:
+        """Move it to ``quarantine`` and return its path there, relative to ``node.data_dir``."""
+        with _mapped(self._incoming):
+            os.fsync(self._descriptor)
+            with self._incoming.open("rb") as file:
+                kept = Path("quarantine", f"{hashlib.file_digest(file, 'sha256').hexdigest()}.dcm")
+            folder = self._data_dir / kept.parent
+            _make_directory(folder)
+            self._incoming.rename(self._data_dir / kept)
+            _sync_directory(folder)
+        self.close()
+        return str(kept)
+
+    def close(self) -> None:
+        """Let the lock go. What is in ``incoming`` then is removed by the next sweep."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # what cannot be removed now is seen by the next sweep
+        path.unlink(missing_ok=True)
+
+
+def _final_path(stem: str) -> str:
+    day, _, identifier = stem.partition("-")
+    return f"instances/{day[:4]}/{day[4:6]}/{day[6:8]}/{identifier[:2]}/{identifier}.dcm"
+
+
+def _make_directory(path: Path) -> None:
+    """Make ``path`` and what is missing above it, each of them durable."""
+    if path.is_dir():
+        return
+    _make_directory(path.parent)
+    path.mkdir(mode=0o750, exist_ok=True)
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        kind = OutOfSpace if full else StorageError
+        raise kind(f"{path}: {error.strerror or error}; check the disk that node.data_dir is on") from error

@@ -1,0 +1,162 @@
+"""One instance from its C-STORE command to its row."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from node.domain import ReceivedInstance
+from node.errors import BadInput, ClassMismatch, StorageError, UnusableIdentity
+from node.header import ScannedHead, require_usable, scan
+from node.intake.files import Buffer, IncomingFile, InstanceFiles
+from node.intake.ledger import Ledger
+from node.intake.part10 import StoreRequest, file_meta
+
+log = logging.getLogger(__name__)
+
+FIRST_LOOK = 1 << 16
+"""Bytes of the data set's head that are scanned first; four times as many, and again, while that is too few."""
+
+
+class Intake:
+    """Where instances come in. One per process; its methods may be called from any thread.
+
+    ``chain`` names the audit chain of this process. ``wake`` is called after each commit and must not raise.
+    """
+
+    def __init__(
+        self, engine: sa.Engine, data_dir: Path, chain: str, min_free_mb: int,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._ledger = Ledger(engine, chain)
+        self._files = InstanceFiles(data_dir, min_free_mb)
+        self._wake = wake
+
+    def sweep(self) -> int:
+        """Remove what killed receivers left half-way; how many files that were. Call it at start.
+
+        Raises:
+            StorageError: the database cannot say which of them were recorded.
+        """
+        removed = self._files.sweep(self._ledger.recorded)
+        if removed:
+            log.warning("%d unfinished instances were removed", removed, extra={"action": "intake.swept"})
+        return removed
+
+    def begin(self, request: StoreRequest) -> Reception:
+        """Take ``request`` on.
+
+        Raises:
+            UnusableIdentity: the SOP Instance UID of the command.
+            OutOfSpace: less than the configured reserve is free.
+            StorageError: the file cannot be made.
+        """
+        try:
+            require_usable("0", "0", request.sop_instance_uid)  # a command names only this one of the three
+        except UnusableIdentity as error:
+            self._ledger.refused(request, error)
+            raise
+        return Reception(request, self._files.open(file_meta(request)), self._ledger, self._wake)
+
+
+class Reception:
+    """An instance on its way in. Ends with :meth:`finish` or :meth:`abandon`; after an error there is nothing to do."""
+
+    def __init__(self, request: StoreRequest, file: IncomingFile, ledger: Ledger, wake: Callable[[], None]) -> None:
+        self._request = request
+        self._file = file
+        self._ledger = ledger
+        self._wake = wake
+
+    def write(self, buffers: Sequence[Buffer]) -> None:
+        """Append encoded bytes of the data set.
+
+        Raises:
+            OutOfSpace: the disk is full.
+            StorageError: the disk refused.
+        """
+        try:
+            self._file.write(buffers)
+        except StorageError:
+            self._file.discard()
+            raise
+
+    def finish(self) -> ReceivedInstance:
+        """Make the instance durable, then known. Whoever asked may be answered Success when this returns.
+
+        Raises:
+            UnusableIdentity: Study, Series or SOP Instance UID of the data set; its bytes are in quarantine.
+            ClassMismatch: the data set is of another class than the command.
+            StorageError: disk or database refused; nothing is kept that was not recorded.
+        """
+        try:
+            received = self._recorded(self._published())
+        finally:
+            self._file.close()  # after an error nobody expected: the next sweep asks whether it was recorded
+        self._wake()
+        return received
+
+    def abandon(self) -> None:
+        """The rest will not come: forget what came."""
+        self._file.discard()
+
+    def _published(self) -> ScannedHead:
+        try:
+            head = self._identified()
+            self._file.publish()
+        except BadInput as error:
+            self._refuse(error)
+            raise
+        except StorageError:
+            self._file.discard()
+            raise
+        return head
+
+    def _identified(self) -> ScannedHead:
+        head = self._scanned()
+        require_usable(head.study_instance_uid, head.series_instance_uid, head.sop_instance_uid)
+        if head.sop_class_uid not in ("", self._request.sop_class_uid):
+            raise ClassMismatch(
+                f"{head.sop_instance_uid}: the data set is of class {head.sop_class_uid[:64]!r}, "
+                f"the command says {self._request.sop_class_uid}"
+            )
+        return head
+
+    def _scanned(self) -> ScannedHead:
+        size = FIRST_LOOK
+        while True:
+            data = self._file.head(size)
+            head = scan(data, self._request.transfer_syntax_uid, last=len(data) < size)
+            if head.complete:
+                return head
+            size *= 4
+
+    def _refuse(self, error: BadInput) -> None:
+        try:
+            kept = self._file.quarantine() if isinstance(error, UnusableIdentity) else ""
+        finally:
+            self._file.discard()
+        self._ledger.refused(self._request, error, kept)
+
+    def _recorded(self, head: ScannedHead) -> ReceivedInstance:
+        try:
+            received = self._ledger.record(self._request, head, self._file.path, self._file.size)
+        except StorageError:
+            self._reconcile()
+            raise
+        self._file.settle()
+        return received
+
+    def _reconcile(self) -> None:
+        """After a failed commit: keep the file only if its row is there, or nobody can tell now."""
+        try:
+            recorded = self._ledger.recorded((self._file.path,))
+        except StorageError:
+            return  # the next sweep will ask again
+        if recorded:
+            self._file.settle()
+        else:
+            self._file.discard()

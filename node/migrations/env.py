@@ -1,0 +1,10 @@
+"""Alembic's entry: runs the versions on the connection that the caller holds."""
+
+from alembic import context
+
+from node.database import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata,
+                  render_as_batch=True)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,200 @@
+"""The clinical sequence, top to bottom, and how each stage becomes a durable job.
+
+Every stage's result, its audit event and the next job are one transaction. A stage that
+ends the sequence says so with a reason: "not eligible" is an outcome, not an error.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from node import audit, routing, worklist
+from node.arrivals import Arrival
+from node.database import run
+from node.domain import (
+    JSON,
+    AuditEvent,
+    EntryState,
+    FindingsState,
+    Lane,
+    Priority,
+    ReportState,
+    Study,
+)
+from node.jobs import Failure, Queue
+from node.jobs import Stage as Job
+from node.stages import analysis, planning, reading, reporting, sending
+from node.stages.desk import Desk, RunRef, RunState, read_run
+
+log = logging.getLogger(__name__)
+
+Work = Callable[[Desk, RunRef], JSON]
+Effect = Callable[[Desk, sa.Connection, RunRef, RunState, JSON], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One step of the sequence: where it runs, what it does, what it changes."""
+
+    name: str
+    queue: Queue
+    function: Work
+    effect: Effect
+
+
+def _no_effect(_desk: Desk, _connection: sa.Connection, _ref: RunRef, _state: RunState, _result: JSON) -> None:
+    """The result alone is kept."""
+
+
+SEQUENCE: tuple[Stage, ...] = (
+    Stage(name="plan", queue=Queue.REPORT, function=planning.plan, effect=_no_effect),
+    Stage(name="decode", queue=Queue.TRIAGE, function=analysis.decode, effect=_no_effect),
+    Stage(name="triage", queue=Queue.TRIAGE, function=analysis.triage, effect=analysis.commit_triage),
+    Stage(name="rank", queue=Queue.REPORT, function=analysis.rank, effect=analysis.commit_rank),
+    Stage(name="findings", queue=Queue.FINDINGS, function=reading.findings, effect=_no_effect),
+    Stage(name="guard", queue=Queue.REPORT, function=reading.guard, effect=reading.commit_guard),
+    Stage(name="write", queue=Queue.REPORT, function=reporting.write, effect=reporting.commit_write),
+    Stage(name="deliver", queue=Queue.SEND, function=reporting.deliver, effect=reporting.commit_deliver),
+    Stage(name="notify", queue=Queue.SEND, function=reporting.notify, effect=reporting.commit_notify),
+)
+
+EARLY = "early"
+"""Triage of one projection as it arrives: the same scoring, before the sequence begins."""
+
+BEFORE_RANK = ("plan", "decode", "triage", "rank")
+"""Stages whose failure fails the study's entry; a later failure leaves the flag as it is."""
+
+QUEUE_OF = {stage.name: stage.queue for stage in SEQUENCE} | {EARLY: Queue.TRIAGE} | sending.QUEUE_OF
+
+
+def jobs(desk: Desk) -> list[Job]:
+    """Every stage as a job, in order, with early triage first."""
+    return [_early_job(desk), *(_job(desk, stage) for stage in SEQUENCE)]
+
+
+def _job(desk: Desk, stage: Stage) -> Job:
+    def commit(connection: sa.Connection, arguments: JSON, result: JSON) -> None:
+        ref = RunRef.of(arguments)
+        _record(desk, connection, ref, stage.name, result)
+        if result.get("end"):
+            _end(connection, ref, stage.name, result["reason"])
+            return
+        stage.effect(desk, connection, ref, read_run(connection, ref), result)
+        _put_next(desk, connection, ref, stage, result)
+
+    return Job(
+        name=stage.name, queue=stage.queue, work=lambda arguments: stage.function(desk, RunRef.of(arguments)),
+        commit=commit, failed=lambda connection, arguments, failure: _fail(
+            desk, connection, RunRef.of(arguments), stage.name, failure))
+
+
+def _record(desk: Desk, connection: sa.Connection, ref: RunRef, name: str, result: JSON) -> None:
+    """Audit event first, as it is the write that takes the lock; then the result for the stages after."""
+    audit.append(connection, desk.chain, AuditEvent(
+        action=f"stage.{name}", study_instance_uid=ref.study_instance_uid,
+        detail={"version": ref.version, **_told(name, result)}))
+    mine = sa.and_(run.c.study_instance_uid == ref.study_instance_uid, run.c.version == ref.version)
+    results = connection.execute(sa.select(run.c.results).where(mine)).scalar_one()
+    connection.execute(sa.update(run).where(mine).values(results={**results, name: result}))
+
+
+def _told(name: str, result: JSON) -> JSON:
+    """What of a result belongs into the audit trail: decisions and identities, not texts."""
+    if result.get("end"):
+        return {"ended": result["reason"]}
+    kept = {
+        "plan": ("pipeline", "prompt_set", "eligible", "declined"), "decode": ("decoded", "undecodable"),
+        "triage": ("scores", "reused"), "rank": ("ai_priority", "decisive"), "findings": ("state", "reason"),
+        "guard": ("findings_state", "guardrails"), "write": ("withheld", "failed"),
+        "deliver": ("destinations", "blocked"), "notify": ("channels",),
+    }[name]
+    told = {key: result[key] for key in kept if key in result}
+    if name == "triage":
+        told["model_sha256"] = result["triage"]["model"]["sha256"]
+    if name == "findings" and "model" in result:
+        told["model_sha256"] = result["model"]["sha256"]
+    if name == "write":
+        told["reports"] = [item["sop_instance_uid"] for item in result["reports"]]
+    return told
+
+
+def _put_next(desk: Desk, connection: sa.Connection, ref: RunRef, stage: Stage, result: JSON) -> None:
+    index = SEQUENCE.index(stage) + 1
+    if index == len(SEQUENCE):
+        return
+    priority = ref.priority
+    if stage.name == "rank" and result["ai_priority"] is not None:
+        priority = Priority.higher(priority, Priority(result["ai_priority"]))
+    following = SEQUENCE[index]
+    desk.put(connection, stage=following.name, key=f"{following.name}:{ref.study_instance_uid}:v{ref.version}",
+             priority=priority, arguments=ref.arguments(priority))
+
+
+def _end(connection: sa.Connection, ref: RunRef, name: str, reason: str) -> None:
+    """No model may speak, or none can: the study keeps its place and says why."""
+    planning.commit_declined(connection, ref, reason)
+    reporting.finish_run(connection, ref, "not_evaluable", reason)
+    log.info("study %s v%d is not evaluable: %s", ref.study_instance_uid, ref.version, reason,
+             extra={"action": "study.not_evaluable", "study": ref.study_instance_uid, "stage": name})
+
+
+def _fail(desk: Desk, connection: sa.Connection, ref: RunRef, name: str, failure: Failure) -> None:
+    audit.append(connection, desk.chain, AuditEvent(
+        action="stage.failed", study_instance_uid=ref.study_instance_uid,
+        detail={"version": ref.version, "stage": name, "error": failure.error, "reason": failure.reason}))
+    reason = f"{name} failed: {failure.reason}"
+    if name in BEFORE_RANK:
+        worklist.advance(
+            connection, ref.study_instance_uid, ref.version, worklist.Phase.RANKED, state=EntryState.FAILED,
+            reason=reason, ai_priority=None, findings_state=FindingsState.FAILED, report_state=ReportState.FAILED)
+    elif name in ("findings", "guard"):
+        worklist.advance(
+            connection, ref.study_instance_uid, ref.version, worklist.Phase.REPORTED,
+            findings_state=FindingsState.FAILED, report_state=ReportState.FAILED, dossier={"report_reason": reason})
+    elif name == "write":
+        worklist.advance(connection, ref.study_instance_uid, ref.version, worklist.Phase.REPORTED,
+                         report_state=ReportState.FAILED, dossier={"report_reason": reason})
+    reporting.finish_run(connection, ref, "failed", reason)
+    log.error("study %s v%d: %s", ref.study_instance_uid, ref.version, reason,
+              extra={"action": "stage.failed", "study": ref.study_instance_uid, "stage": name})
+
+
+def fail_dead(desk: Desk, connection: sa.Connection, stage: str, arguments: JSON, status: str) -> None:
+    """A job that will not run again by itself fails its study instead of leaving it waiting for ever."""
+    if stage in {one.name for one in SEQUENCE}:
+        _fail(desk, connection, RunRef.of(arguments), stage, Failure(error=status, reason=f"job is {status.lower()}"))
+
+
+def _early_job(desk: Desk) -> Job:
+    def commit(connection: sa.Connection, arguments: JSON, result: JSON) -> None:
+        told = {"reason": result["reason"]} if result.get("end") else {"scores": result["scores"]}
+        audit.append(connection, desk.chain, AuditEvent(
+            action="stage.early", study_instance_uid=arguments["study_instance_uid"],
+            detail={"instance": arguments["instance_id"], **told}))
+        if not result.get("end"):
+            analysis.commit_early(desk, connection, result)
+
+    def failed(connection: sa.Connection, arguments: JSON, failure: Failure) -> None:
+        """Completion scores the image again and reports what is wrong."""
+        audit.append(connection, desk.chain, AuditEvent(
+            action="stage.failed", study_instance_uid=arguments["study_instance_uid"],
+            detail={"stage": EARLY, "instance": arguments["instance_id"], "error": failure.error,
+                    "reason": failure.reason}))
+
+    return Job(name=EARLY, queue=Queue.TRIAGE, work=lambda arguments: analysis.early(desk, arguments),
+               commit=commit, failed=failed)
+
+
+def accepted(desk: Desk, connection: sa.Connection, arrival: Arrival, study: Study) -> None:
+    """An instance was booked: put its study on the list and, for a projection, score it at once."""
+    found = arrival.instance
+    worklist.open_entry(connection, found.study_instance_uid, found.received_at.timestamp())
+    if study.lane is not Lane.FRESH or arrival.head is None or not arrival.evidence:
+        return
+    if routing.is_projection(arrival.head):
+        desk.put(connection, stage=EARLY, key=f"early:{found.id}", priority=study.order_priority,
+                 arguments={"instance_id": found.id, "study_instance_uid": found.study_instance_uid})

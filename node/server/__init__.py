@@ -1,0 +1,11 @@
+"""The node as an application entity: what it offers, who may come in, where it listens.
+
+The ``standard`` engine is pynetdicom with three hooks: sockets that do not stall a peer
+(:mod:`node.server.transport`), presentation contexts that are built once
+(:mod:`node.server.contexts`), and C-STORE data sets streamed to intake (:mod:`handlers.c_store`).
+They use names that pynetdicom calls private, so its version is pinned below 3.1.
+"""
+
+from node.server.serving import Server
+
+__all__ = ["Server"]

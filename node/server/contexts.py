@@ -1,0 +1,92 @@
+"""Presentation contexts the node accepts (PS3.8 section 7.1.1.13)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pynetdicom import register_uid
+from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.sop_class import (
+    _STORAGE_CLASSES,
+    StorageCommitmentPushModel,
+    Verification,
+    uid_to_service_class,
+)
+
+EXPLICIT_LITTLE, IMPLICIT_LITTLE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+UNCOMPRESSED = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
+
+_JPEG = "1.2.840.10008.1.2.4."
+LOSSLESS = (
+    "1.2.840.10008.1.2.1.99",  # Deflated Explicit VR Little Endian
+    "1.2.840.10008.1.2.1.98",  # Encapsulated Uncompressed Explicit VR Little Endian
+    "1.2.840.10008.1.2.5",  # RLE
+    *(_JPEG + number for number in ("70", "57", "58", "65", "66")),  # JPEG lossless
+    _JPEG + "80",  # JPEG-LS
+    _JPEG + "90", _JPEG + "92",  # JPEG 2000
+    _JPEG + "201", _JPEG + "202",  # High-Throughput JPEG 2000
+    _JPEG + "110",  # JPEG XL
+    "1.2.840.10008.1.2.8.1",  # Deflated Image Frame
+)
+NATIVE = (IMPLICIT_LITTLE, "1.2.840.10008.1.2.2")
+"""Implicit VR Little Endian, then the retired Explicit VR Big Endian."""
+LOSSY = (
+    *(_JPEG + number for number in ("50", "51", "52", "53", "54", "55", "56")),  # JPEG
+    *(_JPEG + number for number in ("59", "60", "61", "62", "63", "64")),  # JPEG, hierarchical
+    _JPEG + "81",  # JPEG-LS near-lossless
+    _JPEG + "91", _JPEG + "93",  # JPEG 2000
+    _JPEG + "203",  # High-Throughput JPEG 2000
+    _JPEG + "111", _JPEG + "112",  # JPEG XL
+    *(_JPEG + number for number in ("100", "100.1", "101", "101.1")),  # MPEG-2
+    *(_JPEG + f"{number}{kind}" for number in range(102, 107) for kind in ("", ".1")),  # MPEG-4 AVC/H.264
+    _JPEG + "107", _JPEG + "108",  # HEVC/H.265
+)
+TRANSFER_SYNTAXES = (EXPLICIT_LITTLE, *LOSSLESS, *NATIVE, *LOSSY)
+"""What an instance may be encoded in, best first: the acceptor's own order decides.
+
+Left out are the JPIP syntaxes, whose pixels are somewhere else, and the streams of SMPTE ST 2110.
+Retired JPEG processes are stored although nothing here decodes them.
+"""
+
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+RETIRED_STORAGE_CLASSES = (
+    _STORAGE + "3",  # Ultrasound Multi-frame
+    _STORAGE + "5",  # Nuclear Medicine
+    _STORAGE + "6",  # Ultrasound
+    *(_STORAGE + number for number in ("8", "9", "10", "11")),  # Standalone Overlay, Curve, Modality LUT, VOI LUT
+    _STORAGE + "12.3",  # X-Ray Angiographic Bi-Plane
+    "1.2.840.10008.5.1.1.29", "1.2.840.10008.5.1.1.30",  # Hardcopy Grayscale, Color
+)
+"""Still found in archives."""
+
+
+class SharedContexts(list[Any]):
+    """Presentation contexts that no association changes, and therefore none needs a copy of.
+
+    pynetdicom copies what it supports for every association, which takes longer than receiving most instances.
+    """
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> SharedContexts:
+        return self
+
+
+def supported_contexts(private_sop_classes: Iterable[str]) -> SharedContexts:
+    """Every storage class in every transfer syntax, Verification, and storage commitment in the role of its SCU."""
+    contexts = [build_context(uid, list(TRANSFER_SYNTAXES)) for uid in _storage_classes(private_sop_classes)]
+    return SharedContexts([*contexts, build_context(Verification, list(UNCOMPRESSED)), _commitment(UNCOMPRESSED)])
+
+
+def _storage_classes(private_sop_classes: Iterable[str]) -> list[str]:
+    for uid in (*RETIRED_STORAGE_CLASSES, *private_sop_classes):
+        if not issubclass(uid_to_service_class(uid), StorageServiceClass):
+            register_uid(uid, f"Storage_{uid.replace('.', '_')}", StorageServiceClass)
+    return sorted(set(_STORAGE_CLASSES.values()))
+
+
+def _commitment(transfer_syntaxes: Sequence[str]) -> PresentationContext:
+    """An archive reports on an association of its own, on which it selects the SCP role (PS3.4 J.3.3)."""
+    context = build_context(StorageCommitmentPushModel, list(transfer_syntaxes))
+    context.scu_role, context.scp_role = False, True
+    return context

@@ -1,0 +1,129 @@
+"""Findings and guard: what the findings model says, and what the rules let through."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from node import guardrails, worklist
+from node.domain import (
+    DEMO_NOTICE,
+    JSON,
+    RESEARCH_NOTICE,
+    AnalysisResult,
+    EvidenceImage,
+    Findings,
+    FindingsState,
+    GuardrailOutcome,
+    IntendedUse,
+    ModelIdentity,
+    Priority,
+    ReportProfile,
+    TriageResult,
+)
+from node.errors import ModelOutputError
+from node.stages import pictures
+from node.stages.desk import Desk, RunRef, RunState, dump, load_run, local, parse
+
+UNVALIDATED_NOTICE = "UNVALIDATED OPERATING POINTS"
+
+
+def findings(desk: Desk, ref: RunRef) -> JSON:
+    """Ask the findings model about the decisive image. A failed answer is a result: the flag stands without it."""
+    state = load_run(desk.engine, ref)
+    if desk.config.profile is ReportProfile.TRIAGE_ONLY:
+        return {"state": FindingsState.WITHHELD.value, "reason": "reports.profile is triage_only"}
+    model = desk.findings_models.get(desk.pipeline(state.results["plan"]["pipeline"]).findings_prompt)
+    if model is None:
+        return {"state": FindingsState.WITHHELD.value, "reason": "no findings model is configured"}
+    decisive = next(found for found in state.evidence
+                    if found.sop_instance_uid == state.results["rank"]["decisive"])
+    image = pictures.prepare(desk.data_dir, decisive)
+    try:
+        answer = model.describe([image])
+    except ModelOutputError as error:
+        return {"state": FindingsState.FAILED.value, "reason": str(error),
+                "model": dump(ModelIdentity, model.identity)}
+    return {"state": FindingsState.DONE.value, "reason": "", "findings": dump(Findings, answer),
+            "model": dump(ModelIdentity, model.identity), "side_known": image.side_known}
+
+
+def guard(desk: Desk, ref: RunRef) -> JSON:
+    """Put triage and findings side by side and let the rules speak; nothing is invented here."""
+    state = load_run(desk.engine, ref)
+    triaged: TriageResult = parse(TriageResult, state.results["triage"]["triage"])
+    told = state.results["findings"]
+    answer: Findings | None = parse(Findings, told["findings"]) if "findings" in told else None
+    prompt_set = desk.prompt_sets[triaged.prompt_set]
+    side_known = told.get("side_known", False)
+    compared = guardrails.compare(
+        triaged, answer, side_known=side_known,
+        lateralised={finding.key: finding.lateralised for finding in prompt_set.findings})
+    outcomes = guardrails.outcomes(compared, answer, eligibility=prompt_set.eligibility, side_known=side_known)
+    withheld = guardrails.text_withheld(outcomes)
+    text = answer if answer and not withheld and desk.config.profile is ReportProfile.DRAFT_REPORT else None
+    analysis = AnalysisResult(
+        study_instance_uid=ref.study_instance_uid, version=ref.version, priority=_place(state),
+        findings=compared, evidence=_evidence(state),
+        triage_model=triaged.model, findings_model=answer.model if answer else None,
+        prompt_set=triaged.prompt_set, aggregate=triaged.aggregate,
+        impression=text.impression if text else "", recommendation=text.recommendation if text else "",
+        remarks=_remarks(state, outcomes), notices=_notices(desk, triaged, answer),
+        started_at=local(state.started_at), unvalidated=triaged.unvalidated)
+    answered = FindingsState.WITHHELD if withheld else FindingsState(told["state"])
+    return {"analysis": dump(AnalysisResult, analysis), "findings_state": answered.value,
+            "guardrails": dump(tuple[GuardrailOutcome, ...], outcomes)}
+
+
+def _place(state: RunState) -> Priority:
+    """The study's priority as the report states it: the order's, or the higher one AI found."""
+    if state.historical:
+        return Priority.HISTORICAL
+    found = state.results["rank"]["ai_priority"]
+    order = state.study.order_priority
+    return order if found is None else Priority.higher(order, Priority(found))
+
+
+def _evidence(state: RunState) -> tuple[EvidenceImage, ...]:
+    decoded = set(state.results["decode"]["decoded"])
+    return tuple(
+        EvidenceImage(sop_class_uid=found.sop_class_uid, sop_instance_uid=found.sop_instance_uid,
+                      series_instance_uid=found.series_instance_uid)
+        for found in state.evidence if found.id in decoded)
+
+
+def _remarks(state: RunState, outcomes: tuple[GuardrailOutcome, ...]) -> tuple[str, ...]:
+    remarks = list(state.results["plan"]["remarks"])
+    left_out = {**state.results["plan"]["declined"], **state.results["decode"]["undecodable"]}
+    if left_out:
+        reasons = ", ".join(sorted(set(left_out.values())))
+        remarks.append(f"{len(left_out)} of {len(state.evidence)} images were not evaluated: {reasons}.")
+    if state.results["findings"]["state"] == FindingsState.FAILED.value:
+        remarks.append("The findings model gave no valid answer; triage stands alone.")
+    return (*remarks, *guardrails.remarks(outcomes))
+
+
+def _notices(desk: Desk, triaged: TriageResult, answer: Findings | None) -> tuple[str, ...]:
+    notices = []
+    if triaged.model.demo or (answer is not None and answer.model.demo):
+        notices.append(DEMO_NOTICE)
+    if desk.config.node.intended_use is IntendedUse.RESEARCH:
+        notices.append(RESEARCH_NOTICE)
+    if triaged.unvalidated:
+        notices.append(UNVALIDATED_NOTICE)
+    return tuple(notices)
+
+
+def commit_guard(_desk: Desk, connection: sa.Connection, ref: RunRef, state: RunState, result: JSON) -> None:
+    """Show sides, text and what the rules said."""
+    analysis: AnalysisResult = parse(AnalysisResult, result["analysis"])
+    told = state.results["findings"]
+    worklist.advance(
+        connection, ref.study_instance_uid, ref.version, worklist.Phase.GUARDED,
+        findings=analysis.findings, findings_state=FindingsState(result["findings_state"]),
+        dossier={
+            "impression": analysis.impression, "recommendation": analysis.recommendation,
+            "remarks": list(analysis.remarks), "notices": list(analysis.notices),
+            "guardrails": result["guardrails"], "findings_reason": told["reason"],
+            "triage_model": dump(ModelIdentity, analysis.triage_model),
+            "findings_model": told.get("model"), "unvalidated": analysis.unvalidated,
+        })

@@ -1,0 +1,1 @@
+"""The API, the pages and the events of the web role."""

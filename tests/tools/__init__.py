@@ -1,0 +1,1 @@
+"""Real peers and small helpers for the tests."""

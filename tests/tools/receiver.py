@@ -1,0 +1,183 @@
+"""A receiver on a free port, and a storage SCU that sends bytes as they are."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from pydicom.filereader import _read_file_meta_info, read_preamble
+from pydicom.uid import UID
+from pynetdicom import AE, build_context
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
+
+from node.config import Config
+from node.database import audit_event, instance
+from node.domain import CommitmentReport
+from node.intake import Intake, StoreRequest
+from node.server import Server
+
+REAL = Path(__file__).parents[1] / "data" / "real"
+CT = "1.2.840.10008.5.1.4.1.1.2"
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+CHAIN = "receiver-test"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One instance as it goes over the network."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    data: bytes
+
+    def request(self, **changed: str) -> StoreRequest:
+        """The same, as intake is asked."""
+        values = {
+            "sop_class_uid": self.sop_class_uid, "sop_instance_uid": self.sop_instance_uid,
+            "transfer_syntax_uid": self.transfer_syntax_uid, "calling_ae_title": "MODALITY",
+            "called_ae_title": "AINODE", "source_host": "127.0.0.1", "association_id": "a1",
+        }
+        return StoreRequest(**values | changed)
+
+
+def real(name: str) -> Sent:
+    """A file of tests/data/real, its data set untouched."""
+    with (REAL / name).open("rb") as file:
+        read_preamble(file, False)
+        meta = _read_file_meta_info(file)
+        return Sent(
+            str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID), str(meta.TransferSyntaxUID),
+            file.read(),
+        )
+
+
+def made(
+    sop_instance_uid: str = "1.2.3.4", *, study: str = "1.2.3.1", series: str = "1.2.3.2", sop_class: str = CT,
+    transfer_syntax: str = EXPLICIT_LITTLE, filling: int = 0,
+) -> Sent:
+    """An Explicit VR Little Endian data set with its identity, Modality, and ``filling`` bytes in front of the UIDs."""
+    data = _element(0x0008, 0x0016, b"UI", sop_class) + _element(0x0008, 0x0018, b"UI", sop_instance_uid)
+    data += _element(0x0008, 0x0060, b"CS", "CT")
+    if filling:
+        data += struct.pack("<HH2sHI", 0x0009, 0x1010, b"OB", 0, filling) + bytes(filling)
+    data += _element(0x0020, 0x000D, b"UI", study) + _element(0x0020, 0x000E, b"UI", series)
+    data += struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 8) + b"pixels!!"
+    return Sent(sop_class, sop_instance_uid, transfer_syntax, data)
+
+
+def _element(group: int, element: int, vr: bytes, value: str) -> bytes:
+    encoded = value.encode("ascii") + b"\x00" * (len(value) % 2)
+    return struct.pack("<HH2sH", group, element, vr, len(encoded)) + encoded if value else b""
+
+
+@dataclass
+class Receiver:
+    """A started :class:`Server` and what it leaves behind."""
+
+    port: int
+    server: Server
+    engine: sa.Engine
+    data_dir: Path
+    commitments: list[CommitmentReport] = field(default_factory=list)
+
+    def rows(self) -> Sequence[Any]:
+        """Instance rows in their order."""
+        return rows_of(self.engine)
+
+    def actions(self) -> list[str]:
+        """Audit actions in their order."""
+        return actions_of(self.engine)
+
+    def files(self, folder: str) -> list[Path]:
+        """Every file under ``folder`` of the data directory."""
+        return files_in(self.data_dir / folder)
+
+
+def rows_of(engine: sa.Engine) -> Sequence[Any]:
+    with engine.connect() as connection:
+        return connection.execute(sa.select(instance).order_by(instance.c.id)).all()
+
+
+def actions_of(engine: sa.Engine) -> list[str]:
+    with engine.connect() as connection:
+        return list(connection.scalars(sa.select(audit_event.c.action).order_by(audit_event.c.at, audit_event.c.seq)))
+
+
+def files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def stored_data_set(path: Path) -> bytes:
+    """The data set of a Part 10 file, as bytes."""
+    with path.open("rb") as file:
+        read_preamble(file, False)
+        _read_file_meta_info(file)
+        return file.read()
+
+
+@contextmanager
+def receiver(
+    engine: sa.Engine, data_dir: Path, on_commitment: Callable[[CommitmentReport], None] | None = None,
+    *, min_free_mb: int = 0, port: int = 0, **sections: Any,
+) -> Iterator[Receiver]:
+    """A receiver on a loopback port, a free one unless named. ``sections`` are those of the configuration."""
+    commitments: list[CommitmentReport] = []
+    config = Config(**{"node": {"port": port, "data_dir": data_dir}, **sections})
+    intake = Intake(engine, data_dir, CHAIN, min_free_mb)
+    server = Server(config, intake, on_commitment or commitments.append, engine, CHAIN)
+    try:
+        yield Receiver(server.start(), server, engine, data_dir, commitments)
+    finally:
+        server.stop()
+
+
+@contextmanager
+def association(
+    port: int, *contexts: tuple[str, str], ae_title: str = "MODALITY", called: str = "AINODE", **more: Any
+) -> Iterator[Association]:
+    """An association with one presentation context per (SOP class, transfer syntax); released at the end."""
+    entity = AE(ae_title)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
+    wanted = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
+    made_one = entity.associate("127.0.0.1", port, contexts=wanted, ae_title=called, **more)
+    try:
+        yield made_one
+    finally:
+        if made_one.is_established:
+            made_one.release()
+
+
+def store(made_one: Association, sent: Sent, *, command_class: str = "", command_uid: str = "") -> int:
+    """C-STORE the bytes as they are; the status."""
+    wanted = (sent.sop_class_uid, sent.transfer_syntax_uid)
+    context = next(
+        found for found in made_one.accepted_contexts if (found.abstract_syntax, found.transfer_syntax[0]) == wanted
+    )
+    request = C_STORE()
+    request.MessageID, request.Priority = 1, 0
+    request.AffectedSOPClassUID = command_class or sent.sop_class_uid
+    request._affected_sop_instance_uid = UID(command_uid or sent.sop_instance_uid)  # unchecked, as a bad peer sends it
+    request.DataSet = BytesIO(sent.data)
+    made_one._reactor_checkpoint.clear()
+    try:
+        made_one.dimse.send_msg(request, context.context_id)
+        _, response = made_one.dimse.get_msg(block=True)
+        assert response is not None, "no answer"
+        return int(response.Status)
+    finally:
+        made_one._reactor_checkpoint.set()
+
+
+def send(port: int, sent: Sent, **command: str) -> int:
+    """C-STORE on an association of its own; the status."""
+    with association(port, (sent.sop_class_uid, sent.transfer_syntax_uid)) as made_one:
+        return store(made_one, sent, **command)
