@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from node import __version__, schema
+from node import __version__, arrivals, audit, schema
 from node.config import Config
 from node.database import connect, insert_ignore, node_state, transaction
-from node.domain import DEMO_NOTICE, RESEARCH_NOTICE, CommitmentReport, IntendedUse
+from node.domain import DEMO_NOTICE, RESEARCH_NOTICE, AuditEvent, CommitmentReport, IntendedUse
 from node.errors import StorageError
 from node.interfaces import FindingsModel, TriageModel
 from node.observability import supervised_thread
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from node.studies import Put
 
 log = logging.getLogger(__name__)
-
-DEVICE_UID_PREFIX = "device_uid:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +57,20 @@ def run_role(role: Role, config: Config, incarnation: str) -> int:
     engine = open_database(config)
     base = Base(config=config, engine=engine, slot=take_slot(config.node.data_dir, role), role=role,
                 incarnation=incarnation, stopping=stopping)
+    _note_start(base)
     run = {Role.RECEIVER: run_receiver, Role.CLERK: run_clerk, Role.WORKER: run_worker, Role.WEB: run_web}[role]
     run(base)
     return 0
+
+
+def _note_start(base: Base) -> None:
+    """The audit says under which declared use every process ran, and by what authority."""
+    node = base.config.node
+    with transaction(base.engine) as connection:
+        audit.append(connection, base.slot.name, AuditEvent(action="role.started", detail={
+            "role": base.role.value, "incarnation": base.incarnation, "version": __version__,
+            "intended_use": node.intended_use.value, "jurisdiction": node.jurisdiction,
+            "authorisation_reference": node.authorisation_reference}))
 
 
 def open_database(config: Config) -> sa.Engine:
@@ -79,18 +88,20 @@ def open_database(config: Config) -> sa.Engine:
 def run_receiver(base: Base) -> None:
     """Associations, instances, rows, audit."""
     from node import delivery
+    from node.bell import Ringer
     from node.intake import Intake
     from node.server import Server
 
     chain = base.slot.name
-    intake = Intake(base.engine, base.config.node.data_dir, chain, base.config.receive.min_free_disk_mb)
+    intake = Intake(base.engine, base.config.node.data_dir, chain, base.config.receive.min_free_disk_mb,
+                    wake=Ringer(base.engine).ring)
     intake.sweep()
 
     def committed(answer: CommitmentReport) -> None:
         with transaction(base.engine) as connection:
             delivery.record_commitment(connection, chain, answer)
 
-    server = Server(base.config, intake, committed, base.engine, chain)
+    server = Server(base.config, intake, committed, base.engine, chain, on_failure=base.stopping.set)
     port = server.start()
     _live(base, base.heartbeat(), {"port": port})
     server.stop()
@@ -99,7 +110,7 @@ def run_receiver(base: Base) -> None:
 def run_clerk(base: Base) -> None:
     """Rows to jobs; reports, delivery, commitment, housekeeping."""
     from node import delivery, pipeline
-    from node.arrivals import Arrivals
+    from node.bell import Bell
     from node.clerk import Clerk
     from node.dicom_client import DicomClient
     from node.jobs import Jobs, Queue
@@ -113,17 +124,21 @@ def run_clerk(base: Base) -> None:
         engine=base.engine, chain=chain, put=jobs.put, client=DicomClient(config.node.ae_title),
         destinations={one.name: one for one in config.destinations}, settings=config.delivery,
         data_dir=config.node.data_dir)
-    for job in [*pipeline.jobs(desk), *sending.jobs(office)]:
+    known = [*pipeline.jobs(desk), *sending.jobs(office)]
+    for job in known:
         jobs.register(job)
     jobs.start({Queue.REPORT: 4, Queue.SEND: 8})
     studies = Studies(base.engine, chain, config.study, jobs.put, Hooks(
         eligible=lambda head, caller: planning.eligible_late(
             config.pipelines, desk.prompt_sets, desk.today(), head, caller),
         accepted=lambda connection, arrival, study: pipeline.accepted(desk, connection, arrival, study)))
-    clerk = Clerk(engine=base.engine, chain=chain, jobs=jobs, desk=desk, settings=config.delivery, studies=studies,
-                  arrivals=Arrivals(base.engine, config.node.data_dir, _own_device_uids(base.engine)))
+    clerk = Clerk(
+        engine=base.engine, chain=chain, jobs=jobs, failed={job.name: job.failed for job in known},
+        settings=config.delivery, studies=studies, arrivals=arrivals.Arrivals(base.engine, config.node.data_dir))
+    bell = Bell(clerk.woken)
+    supervised_thread("bell", bell.listen, base.stopping.set)
     supervised_thread("clerk", clerk.run, base.stopping.set)
-    _live(base, Heartbeat(base.engine, base.slot, base.role, base.incarnation, jobs.recover), {})
+    _live(base, Heartbeat(base.engine, base.slot, base.role, base.incarnation, jobs.recover), {"bell": bell.port})
     clerk.stopping.set()
     jobs.stop()
 
@@ -225,12 +240,4 @@ def _remember_devices(engine: sa.Engine, uids: set[str]) -> None:
     """Every Device UID this node ever spoke with: an object that carries one is ours, whoever sends it."""
     with transaction(engine) as connection:
         for uid in uids:
-            insert_ignore(connection, node_state, key=f"{DEVICE_UID_PREFIX}{uid}", value=uid)
-
-
-def _own_device_uids(engine: sa.Engine) -> frozenset[str]:
-    query = sa.select(node_state.c.value).where(node_state.c.key.startswith(DEVICE_UID_PREFIX))
-    with engine.connect() as connection:
-        return frozenset(connection.execute(query).scalars())
-
-
+            insert_ignore(connection, node_state, key=f"{arrivals.DEVICE_UID_PREFIX}{uid}", value=uid)

@@ -5,7 +5,7 @@ Decided after the sender has its Success, by reading the file; nothing here chan
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +14,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from node import header, routing
-from node.database import instance, report
+from node.database import instance, node_state, report
 from node.domain import ImageHead, InstanceState, ReceivedInstance
 from node.errors import BadInput
+
+DEVICE_UID_PREFIX = "device_uid:"
+"""Keys of table ``node_state`` under which workers note the Device UIDs of their models."""
 
 REJECTION_NOTES = frozenset({
     ("DCM", "113001"),  # Rejected for Quality Reasons
@@ -45,10 +48,9 @@ class Arrival:
 class Arrivals:
     """Reads what the receiver stored."""
 
-    def __init__(self, engine: sa.Engine, data_dir: Path, own_device_uids: Collection[str]) -> None:
+    def __init__(self, engine: sa.Engine, data_dir: Path) -> None:
         self._engine = engine
         self._data_dir = data_dir
-        self._own_device_uids = frozenset(own_device_uids)
 
     def waiting(self, limit: int) -> list[ReceivedInstance]:
         """The oldest instances nobody looked at, at most one per SOP Instance UID, so that order decides."""
@@ -77,11 +79,12 @@ class Arrivals:
                        evidence=routing.is_evidence(head), rejects=rejects)
 
     def _is_echo(self, arrived: ReceivedInstance, head: ImageHead) -> bool:
-        if self._own_device_uids.intersection(head.device_uids):
-            return True
-        query = sa.select(report.c.sop_instance_uid).where(report.c.sop_instance_uid == arrived.sop_instance_uid)
+        """Its UID is in our outbox, or it carries the Device UID of a model this node ever ran."""
+        keys = [f"{DEVICE_UID_PREFIX}{uid}" for uid in head.device_uids]
+        ours = sa.select(sa.literal(1)).where(report.c.sop_instance_uid == arrived.sop_instance_uid)
+        devices = sa.select(sa.literal(1)).where(node_state.c.key.in_(keys))
         with self._engine.connect() as connection:
-            return connection.execute(query).first() is not None
+            return connection.execute(ours.union(devices)).first() is not None
 
     def _earlier(self, arrived: ReceivedInstance) -> ReceivedInstance | None:
         query = sa.select(instance).where(

@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from node import audit, delivery, pipeline
+from node import audit, delivery
 from node.arrivals import Arrival, Arrivals
 from node.config import DeliverySection
 from node.database import transaction
-from node.domain import InstanceState, ReceivedInstance
+from node.domain import JSON, InstanceState, ReceivedInstance
 from node.errors import NodeError
-from node.jobs import DeadJob, Jobs
-from node.stages.desk import Desk
+from node.jobs import DeadJob, Failure, Jobs
 from node.studies import Studies
 
 log = logging.getLogger(__name__)
@@ -49,7 +48,8 @@ class Clerk:
     arrivals: Arrivals
     studies: Studies
     jobs: Jobs
-    desk: Desk
+    #: What a stage does when its job failed, by stage name.
+    failed: Mapping[str, Callable[[sa.Connection, JSON, Failure], None]]
     settings: DeliverySection
     stopping: threading.Event = field(default_factory=threading.Event)
     woken: threading.Event = field(default_factory=threading.Event)
@@ -113,7 +113,9 @@ class Clerk:
 
     def _bury(self, job: DeadJob) -> None:
         with transaction(self.engine) as connection:
-            pipeline.fail_dead(self.desk, connection, job.stage, job.arguments, job.status)
+            if job.stage in self.failed:
+                reason = f"job is {job.status.lower()}"
+                self.failed[job.stage](connection, job.arguments, Failure(error=job.status, reason=reason))
         self.jobs.forget([job.key])
 
     def anchor(self) -> None:

@@ -148,7 +148,7 @@ class ReportsSection(Section):
 
     profile: ReportProfile | None = None
     kinds: tuple[ReportKind, ...] = (ReportKind.MEASUREMENT, ReportKind.TEXT)
-    language: Literal["en"] = "en"
+    language: Literal["en", "ko"] = "en"
 
 
 class Destination(Section):

@@ -14,6 +14,7 @@ from node.domain import (
     ModelIdentity,
     ModelImage,
     OperatingPoint,
+    Priority,
     PromptSet,
     StoreOutcome,
 )
@@ -31,8 +32,8 @@ class TriageModel(Protocol):
     #: The cut-offs are nominal ones that nobody measured: every output is marked.
     unvalidated: bool
 
-    def score(self, images: Sequence[ModelImage]) -> list[dict[str, float]]:
-        """Per image, a score in 0..1 by finding key. Thread-safe; calls may be batched together."""
+    def score(self, images: Sequence[ModelImage], priority: Priority = Priority.ROUTINE) -> list[dict[str, float]]:
+        """Per image, a score in 0..1 by finding key. Thread-safe; calls may be batched, the urgent ones first."""
         ...
 
 

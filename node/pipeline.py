@@ -163,12 +163,6 @@ def _fail(desk: Desk, connection: sa.Connection, ref: RunRef, name: str, failure
               extra={"action": "stage.failed", "study": ref.study_instance_uid, "stage": name})
 
 
-def fail_dead(desk: Desk, connection: sa.Connection, stage: str, arguments: JSON, status: str) -> None:
-    """A job that will not run again by itself fails its study instead of leaving it waiting for ever."""
-    if stage in {one.name for one in SEQUENCE}:
-        _fail(desk, connection, RunRef.of(arguments), stage, Failure(error=status, reason=f"job is {status.lower()}"))
-
-
 def _early_job(desk: Desk) -> Job:
     def commit(connection: sa.Connection, arguments: JSON, result: JSON) -> None:
         told = {"reason": result["reason"]} if result.get("end") else {"scores": result["scores"]}
@@ -197,4 +191,5 @@ def accepted(desk: Desk, connection: sa.Connection, arrival: Arrival, study: Stu
         return
     if routing.is_projection(arrival.head):
         desk.put(connection, stage=EARLY, key=f"early:{found.id}", priority=study.order_priority,
-                 arguments={"instance_id": found.id, "study_instance_uid": found.study_instance_uid})
+                 arguments={"instance_id": found.id, "study_instance_uid": found.study_instance_uid,
+                            "priority": int(study.order_priority)})

@@ -15,7 +15,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
-from weakref import WeakSet
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -53,7 +52,7 @@ class PacsSwitches:
     add_late_image: bool = False
     #: Answer 0xA700 to the first C-STORE of every instance.
     refuse_first: bool = False
-    #: Accept, then leave the first C-STORE of every association unanswered and drop it.
+    #: Leave the first C-STORE of every instance unanswered, then drop the association.
     hang: bool = False
     #: How long ``hang`` lasts before the association is dropped.
     hang_seconds: float = 600.0
@@ -98,7 +97,7 @@ class SmallPacs:
         self._problems: list[str] = []
         self._refused: set[str] = set()
         self._lost: set[str] = set()
-        self._hung: WeakSet[Any] = WeakSet()
+        self._hung: set[str] = set()
         self._answered_studies: set[str] = set()
         self._closing = threading.Event()
         self._errands: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
@@ -175,9 +174,9 @@ class SmallPacs:
         uid, switches = str(event.request.AffectedSOPInstanceUID), self.switches
         with self._changed:
             self._received.append(uid)
-            hang = switches.hang and event.assoc not in self._hung
+            hang = switches.hang and uid not in self._hung
             refuse = switches.refuse_first and uid not in self._refused
-            self._hung.add(event.assoc)
+            self._hung.add(uid)
             self._refused.add(uid)
             self._changed.notify_all()
         if hang:

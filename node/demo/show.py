@@ -33,6 +33,9 @@ from node.errors import ConfigurationError
 PACS_AE_TITLE = "DEMOPACS"
 REPORTS_PER_STUDY = 2
 START_SECONDS = 120.0
+PLAIN_WIDTH = 132
+"""Columns where the output is no terminal, such as a log."""
+
 FINISH_SECONDS = 150.0
 SWITCHES = ("route_back", "coerce_ids", "resend_all", "add_late_image", "refuse_first", "hang")
 
@@ -55,7 +58,7 @@ def write(folder: Path, count: int, seed: int) -> None:
 
 def run(config: Path | None, *, count: int, seed: int, switches: Sequence[str], stay: bool) -> int:
     """Show the whole way. 0 when every report is stored and committed in the PACS, else 1."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     folder = Path(tempfile.mkdtemp(prefix="ainode-demo-"))
     sources = _draw(folder / "studies", count, seed)
     with SmallPacs(PACS_AE_TITLE, folder / "pacs", _switches(switches), sources=sources) as pacs:
@@ -189,7 +192,7 @@ def _is_done(pacs: SmallPacs, entries: Sequence[JSON], count: int) -> bool:
 
 
 def _show(console: Console, place: Place, pacs: SmallPacs, entries: Sequence[JSON]) -> None:
-    table = Table("", "priority", "ordered", "patient", "flagged", "state", "delivery", "time to flag",
+    table = Table("", "priority", "ordered", "patient", "flagged, or the reason", "state", "delivery", "time to flag",
                   title="Worklist, in the order it is read")
     for number, entry in enumerate(entries, 1):
         milliseconds = entry["time_to_flag_ms"]
@@ -204,7 +207,7 @@ def _show(console: Console, place: Place, pacs: SmallPacs, entries: Sequence[JSO
 
 
 def _flagged(entry: JSON) -> str:
-    return ", ".join(f"{found['concept']}{' ' + found['side'] if found['side'] else ''} {found['score']:.2f}"
+    return "\n".join(f"{found['concept']}{' ' + found['side'] if found['side'] else ''} {found['score']:.2f}"
                      for found in entry["findings"] if found["presence"] == "present")
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from transformers import AutoImageProcessor, SiglipVisionModel
 
 from node.config import TriageModelSection
-from node.domain import ModelIdentity, ModelImage, OperatingPoint, PromptSet
+from node.domain import ModelIdentity, ModelImage, OperatingPoint, Priority, PromptSet
 from node.errors import ModelOutputError
 from node.inference import operating_points
 from node.inference.checkpoints import ModelKind, manifest, resolve_checkpoint
@@ -89,8 +89,8 @@ class MedSigLIP:
             max_batch=choose_batch(device, directory),
         )
 
-    def score(self, images: Sequence[ModelImage]) -> list[dict[str, float]]:
-        """Per image, a score in 0..1 by finding key. Thread-safe.
+    def score(self, images: Sequence[ModelImage], _priority: Priority = Priority.ROUTINE) -> list[dict[str, float]]:
+        """Per image, a score in 0..1 by finding key. Thread-safe. Order among callers is the batcher's concern.
 
         Raises:
             Undecodable: an image is not a uint8 RGB square.

@@ -96,6 +96,11 @@ class Reception:
             received = self._recorded(self._published())
         finally:
             self._file.close()  # after an error nobody expected: the next sweep asks whether it was recorded
+        log.info(
+            "Instance %s was received", received.sop_instance_uid,
+            extra={"action": "instance.received", "study_instance_uid": received.study_instance_uid,
+                   "size": received.size, "association": self._request.association_id},
+        )
         self._wake()
         return received
 

@@ -61,7 +61,7 @@ def triage(desk: Desk, ref: RunRef) -> JSON:
     missing = [instance_id for instance_id in found if instance_id not in known]
     if missing:
         images = [pictures.prepare(desk.data_dir, found[instance_id]) for instance_id in missing]
-        known |= dict(zip(missing, model.score(images), strict=True))
+        known |= dict(zip(missing, model.score(images, ref.priority), strict=True))
     result = combine(model, [(found[key].sop_instance_uid, known[key]) for key in sorted(known)])
     return {"triage": dump(TriageResult, result), "scores": {str(key): dict(value) for key, value in known.items()},
             "reused": len(found) - len(missing)}
@@ -84,7 +84,8 @@ def early(desk: Desk, arguments: JSON) -> JSON:
     except BadInput as error:
         return {"end": True, "reason": str(error)}
     model = _model(desk, section.prompt_set)
-    return {"prompt_set": section.prompt_set, "scores": {str(found.id): model.score([image])[0]},
+    (scores,) = model.score([image], Priority(arguments["priority"]))
+    return {"prompt_set": section.prompt_set, "scores": {str(found.id): scores},
             "model_sha256": model.identity.sha256}
 
 
@@ -197,6 +198,8 @@ def commit_early(desk: Desk, connection: sa.Connection, result: JSON) -> None:
     (key, values), = result["scores"].items()
     found = evidence_of(connection, [int(key)])[0]
     uid = found.study_instance_uid
+    # Two images of a study may be scored at once: the second to come here sees the score of the first.
+    connection.execute(sa.update(study).where(study.c.study_instance_uid == uid).values(version=study.c.version))
     _keep(connection, uid, found.sop_instance_uid, found.id, result["model_sha256"], result["prompt_set"], values)
     booked = connection.execute(sa.select(study).where(study.c.study_instance_uid == uid)).one()
     if not booked.open or booked.lane != Lane.FRESH.value:

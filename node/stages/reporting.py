@@ -73,7 +73,7 @@ def _written(
     identity = ReportIdentity(
         sop_instance_uid=derive_uid(desk.node_uid, ref.study_instance_uid, str(ref.version), kind.value, "instance"),
         series_instance_uid=derive_uid(desk.node_uid, ref.study_instance_uid, str(ref.version), kind.value, "series"),
-        series_number=series_number, created_at=local(now()), language="en",
+        series_number=series_number, created_at=local(now()), language=desk.config.reports.language,
         tracking_uids={found.finding: derive_uid(desk.node_uid, ref.study_instance_uid, "tracking", found.finding)
                        for found in analysis.findings},
         observer_uid=derive_uid(desk.node_uid, "observer"), software_version=desk.software_version,
@@ -99,8 +99,8 @@ def _source(desk: Desk, state: RunState) -> Source:
     decoded, decisive = set(state.results["decode"]["decoded"]), state.results["rank"]["decisive"]
     heads = [pydicom.dcmread(desk.data_dir / found.path, stop_before_pixels=True)
              for found in state.evidence if found.id in decoded]
-    first = next(head for head in heads if head.SOPInstanceUID == decisive)
-    return Source(decisive=first, all=heads)
+    first = [head for head in heads if head.SOPInstanceUID == decisive]
+    return Source(decisive=(first or heads)[0], all=heads)
 
 
 def _report(

@@ -19,7 +19,7 @@ LAYERS = (
     {"config", "observability"},
     {"interfaces"},
     {"database"},
-    {"audit", "jobs", "migrations", "roles", "schema"},
+    {"audit", "bell", "jobs", "migrations", "roles", "schema"},
     {"header", "images", "routing", "guardrails", "inference", "sr_writer"},
     {"arrivals"},
     {"intake", "studies", "worklist"},
