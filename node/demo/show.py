@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
-import yaml
 from pydicom.dataset import Dataset
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from node.config import load
+from node.demo.local_node import LocalNode, prepare
 from node.demo.pacs import PacsSwitches, SmallPacs
 from node.demo.phantom_dicom import decoy, drawn_dataset, write_studies
 from node.domain import DEMO_NOTICE, JSON
@@ -32,22 +25,11 @@ from node.errors import ConfigurationError
 
 PACS_AE_TITLE = "DEMOPACS"
 REPORTS_PER_STUDY = 2
-START_SECONDS = 120.0
 PLAIN_WIDTH = 132
 """Columns where the output is no terminal, such as a log."""
 
 FINISH_SECONDS = 150.0
 SWITCHES = ("route_back", "coerce_ids", "resend_all", "add_late_image", "refuse_first", "hang")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where the pieces of one demo are."""
-
-    folder: Path
-    config: Path
-    node_port: int
-    web: str
 
 
 def write(folder: Path, count: int, seed: int) -> None:
@@ -63,10 +45,10 @@ def run(config: Path | None, *, count: int, seed: int, switches: Sequence[str], 
     sources = _draw(folder / "studies", count, seed)
     with SmallPacs(PACS_AE_TITLE, folder / "pacs", _switches(switches), sources=sources) as pacs:
         place = _prepare(config, folder, pacs.port)
-        pacs.meet(load(place.config).node.ae_title, "127.0.0.1", place.node_port)
+        pacs.meet(load(place.config).node.ae_title, "127.0.0.1", place.port)
         console.rule(f"[bold]{DEMO_NOTICE}")
-        with _node(place):
-            _wait_ready(place, console)
+        console.print("starting receiver, clerk, worker and web …")
+        with place.running():
             pacs.send(sources)
             entries = _follow(place, pacs, console, count)
             _show(console, place, pacs, entries)
@@ -102,64 +84,17 @@ def _write(path: Path, dataset: Dataset) -> Path:
     return path
 
 
-def _prepare(config: Path | None, folder: Path, pacs_port: int) -> Place:
-    """A configuration of its own: the operator's models and pipelines, this machine's ports, the demo's PACS."""
-    values: dict[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8")) if config else {}
-    node_port, web_port = _free_port(), _free_port()
-    values["node"] = {**values.get("node", {}), "host": "127.0.0.1", "port": node_port,
-                      "data_dir": str(folder / "node")}
-    values["database"] = {"url": f"sqlite:///{folder / 'node.sqlite'}"}
-    values["web"] = {"host": "127.0.0.1", "port": web_port}
-    values["study"] = {**values.get("study", {}), "quiet_seconds": 1.0}
-    values["delivery"] = {"retry_seconds": [0.5, 1, 2, 4], "commitment_timeout_seconds": 10}
-    values["receive"] = {**values.get("receive", {}), "min_free_disk_mb": 100}
-    values["destinations"] = [{"name": "demo-pacs", "ae_title": PACS_AE_TITLE, "host": "127.0.0.1",
-                               "port": pacs_port, "storage_commitment": True}]
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(values), encoding="utf-8")
-    return Place(folder=folder, config=path, node_port=node_port, web=f"http://127.0.0.1:{web_port}")
+def _prepare(config: Path | None, folder: Path, pacs_port: int) -> LocalNode:
+    """The operator's models and pipelines, this machine's ports, and the demo's PACS."""
+    pacs = {"name": "demo-pacs", "ae_title": PACS_AE_TITLE, "host": "127.0.0.1", "port": pacs_port,
+            "storage_commitment": True}
+    return prepare(folder, config, {
+        "study": {"quiet_seconds": 1.0}, "receive": {"min_free_disk_mb": 100},
+        "delivery": {"retry_seconds": [0.5, 1, 2, 4], "commitment_timeout_seconds": 10},
+    }, [pacs])
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-@contextmanager
-def _node(place: Place) -> Iterator[None]:
-    log = (place.folder / "node.log").open("wb")
-    process = subprocess.Popen([sys.executable, "-m", "node", "run", "--config", str(place.config)],
-                               stdout=log, stderr=log)
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(25)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        log.close()
-
-
-def _get(place: Place, path: str) -> JSON | None:
-    try:
-        with urllib.request.urlopen(f"{place.web}{path}", timeout=5) as answer:
-            return dict(json.load(answer))
-    except (urllib.error.URLError, TimeoutError, ConnectionError):
-        return None
-
-
-def _wait_ready(place: Place, console: Console) -> None:
-    with console.status("starting receiver, clerk, worker and web …"):
-        deadline = time.monotonic() + START_SECONDS
-        while _get(place, "/readyz") is None:
-            if time.monotonic() > deadline:
-                tail = (place.folder / "node.log").read_text(errors="replace")[-2000:]
-                raise ConfigurationError(f"the node did not become ready in {START_SECONDS:.0f} s:\n{tail}")
-            time.sleep(0.2)
-
-
-def _follow(place: Place, pacs: SmallPacs, console: Console, count: int) -> list[JSON]:
+def _follow(place: LocalNode, pacs: SmallPacs, console: Console, count: int) -> list[JSON]:
     """Progress until every study is done, or time is up."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
@@ -169,8 +104,7 @@ def _follow(place: Place, pacs: SmallPacs, console: Console, count: int) -> list
         entries: list[JSON] = []
         deadline = time.monotonic() + FINISH_SECONDS
         while time.monotonic() < deadline:
-            answer = _get(place, "/api/worklist")
-            entries = answer["entries"] if answer else entries
+            entries = place.worklist() or entries
             progress.update(flagged, completed=sum(entry["state"] != "receiving" for entry in entries))
             progress.update(reported, completed=len(pacs.objects))
             progress.update(committed, completed=len(pacs.committed))
@@ -191,7 +125,7 @@ def _is_done(pacs: SmallPacs, entries: Sequence[JSON], count: int) -> bool:
             and set(pacs.objects) <= set(pacs.committed))
 
 
-def _show(console: Console, place: Place, pacs: SmallPacs, entries: Sequence[JSON]) -> None:
+def _show(console: Console, place: LocalNode, pacs: SmallPacs, entries: Sequence[JSON]) -> None:
     table = Table("", "priority", "ordered", "patient", "flagged, or the reason", "state", "delivery", "time to flag",
                   title="Worklist, in the order it is read")
     for number, entry in enumerate(entries, 1):
@@ -202,7 +136,7 @@ def _show(console: Console, place: Place, pacs: SmallPacs, entries: Sequence[JSO
             "" if milliseconds is None else f"{milliseconds} ms")
     console.print(table)
     console.print(f"{len(pacs.objects)} reports in the PACS: {place.folder / 'pacs'}", soft_wrap=True)
-    console.print(f"node data and log: {place.folder / 'node'}, {place.folder / 'node.log'}", soft_wrap=True)
+    console.print(f"node data and log: {place.folder / 'node'}, {place.log}", soft_wrap=True)
     console.print(f"worklist page: {place.web}/", soft_wrap=True)
 
 
@@ -211,7 +145,7 @@ def _flagged(entry: JSON) -> str:
                      for found in entry["findings"] if found["presence"] == "present")
 
 
-def _stay(console: Console, place: Place) -> None:
+def _stay(console: Console, place: LocalNode) -> None:
     console.print(f"the node runs until Ctrl-C; look at {place.web}/")
     try:
         signal.pause()

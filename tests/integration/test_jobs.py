@@ -1,0 +1,315 @@
+"""Durable jobs: what a stage leaves behind is all there or not at all, and nothing is lost when a process dies."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from node import audit
+from node.database import audit_event, transaction
+from node.domain import JSON, AuditEvent, Priority
+from node.errors import BadInput, StorageError
+from node.jobs import STEP_ATTEMPTS, Failure, Jobs, Queue, Stage
+from tests.tools.databases import KINDS, migrated_kind, started
+from tests.tools.postgres import Cluster
+from tests.tools.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+QUEUE_OF = {"task": Queue.TRIAGE, "next": Queue.REPORT}
+Commit = Callable[[sa.Connection, JSON, JSON], None]
+
+
+@dataclass
+class Shop:
+    """A running job engine whose jobs do what each test tells them, one at a time."""
+
+    engine: sa.Engine
+    jobs: Jobs
+    works: dict[str, Callable[[], JSON]] = field(default_factory=dict)
+    commits: dict[str, Commit] = field(default_factory=dict)
+    ran: list[str] = field(default_factory=list)
+    names: Iterator[int] = field(default_factory=itertools.count)
+
+    def name(self) -> str:
+        """A job nobody used yet."""
+        return f"job-{next(self.names)}"
+
+    def put(
+        self, name: str, work: Callable[[], JSON] = dict, *, commit: Commit | None = None,
+        priority: Priority = Priority.ROUTINE, delay_seconds: float = 0,
+    ) -> None:
+        self.works[name] = work
+        self.commits[name] = commit or (lambda *_: None)
+        with transaction(self.engine) as connection:
+            self.jobs.put(connection, stage="task", key=f"task:{name}", priority=priority, arguments={"name": name},
+                          delay_seconds=delay_seconds)
+
+    def put_next(self, connection: sa.Connection, name: str) -> None:
+        self.jobs.put(connection, stage="next", key=f"next:{name}", priority=Priority.ROUTINE, arguments={"name": name})
+
+    def events(self, name: str) -> list[JSON]:
+        """Action and detail of what was recorded about a job."""
+        columns = audit_event.c
+        query = sa.select(columns.action, columns.detail).where(columns.study_instance_uid == name)
+        with self.engine.connect() as connection:
+            return [{"action": row.action, **json.loads(row.detail)}
+                    for row in connection.execute(query.order_by(columns.seq))]
+
+    def wait_for(self, name: str, action: str) -> JSON:
+        def found() -> list[JSON]:
+            return [event for event in self.events(name) if event["action"] == action]
+        return wait_until(found, what=f"{action} of {name}")[0]
+
+    def stages(self) -> list[Stage]:
+        def work(arguments: JSON) -> JSON:
+            self.ran.append(arguments["name"])
+            return self.works[arguments["name"]]()
+
+        def commit(connection: sa.Connection, arguments: JSON, result: JSON) -> None:
+            self.note(connection, arguments, "done", result)
+            self.commits[arguments["name"]](connection, arguments, result)
+
+        def failed(connection: sa.Connection, arguments: JSON, failure: Failure) -> None:
+            self.note(connection, arguments, "failed", {"error": failure.error, "reason": failure.reason})
+
+        return [
+            Stage(name="task", queue=Queue.TRIAGE, work=work, commit=commit, failed=failed),
+            Stage(name="next", queue=Queue.REPORT, work=lambda _arguments: {}, failed=failed,
+                  commit=lambda connection, arguments, result: self.note(connection, arguments, "followed", result)),
+        ]
+
+    def note(self, connection: sa.Connection, arguments: JSON, action: str, detail: JSON) -> None:
+        audit.append(connection, "shop", AuditEvent(
+            action=action, study_instance_uid=arguments["name"], detail=detail))
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def shop(request: pytest.FixtureRequest, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with migrated_kind(request.param, cluster, tmp_path_factory.mktemp("jobs")) as engine:
+        made = Shop(engine, Jobs(engine, "shop", QUEUE_OF))
+        with started(made.jobs, made.stages(), {Queue.TRIAGE: 1, Queue.REPORT: 1}):
+            yield made
+
+
+@contextmanager
+def busy(shop: Shop) -> Iterator[None]:
+    """The only place of the queue is taken, so that whatever is put waits."""
+    begun, go = threading.Event(), threading.Event()
+
+    def wait() -> JSON:
+        begun.set()
+        assert go.wait(60)
+        return {}
+
+    name = shop.name()
+    shop.put(name, wait)
+    assert begun.wait(30)
+    yield
+    go.set()
+    shop.wait_for(name, "done")
+
+
+def test_result_event_and_next_job_are_one_commit(shop: Shop) -> None:
+    name = shop.name()
+    shop.put(name, lambda: {"found": 1}, commit=lambda connection, *_: shop.put_next(connection, name))
+    shop.wait_for(name, "followed")
+    assert shop.events(name) == [{"action": "done", "found": 1}, {"action": "followed"}]
+
+
+def test_a_commit_that_raises_leaves_neither_event_nor_next_job_and_is_listed_as_dead(shop: Shop) -> None:
+    name = shop.name()
+
+    def commit(connection: sa.Connection, _arguments: JSON, _result: JSON) -> None:
+        shop.put_next(connection, name)
+        raise ZeroDivisionError
+
+    shop.put(name, commit=commit)
+    (dead,) = wait_until(lambda: [job for job in shop.jobs.dead() if job.key == f"task:{name}"])
+    assert (dead.stage, dead.status, dead.arguments) == ("task", "ERROR", {"name": name})
+    assert shop.events(name) == []
+    shop.put_next_alone = None if False else None  # type: ignore[attr-defined]
+
+
+def test_a_dead_job_that_is_forgotten_frees_its_key(shop: Shop) -> None:
+    name = shop.name()
+    shop.put(name, commit=lambda *_: 1 / 0)  # type: ignore[arg-type,return-value]
+    wait_until(lambda: f"task:{name}" in {job.key for job in shop.jobs.dead()})
+    shop.jobs.forget([f"task:{name}"])
+    shop.put(name)
+    shop.wait_for(name, "done")
+
+
+def test_an_urgent_job_put_last_runs_before_those_that_wait(shop: Shop) -> None:
+    routine, historical, high, stat = (shop.name() for _ in range(4))
+    with busy(shop):
+        shop.put(historical, priority=Priority.HISTORICAL)
+        shop.put(routine, priority=Priority.ROUTINE)
+        shop.put(high, priority=Priority.HIGH)
+        shop.put(stat, priority=Priority.STAT)
+    shop.wait_for(historical, "done")
+    assert shop.ran[-4:] == [stat, high, routine, historical]
+
+
+def test_a_key_is_run_once_however_often_it_is_put(shop: Shop) -> None:
+    name, later = shop.name(), shop.name()
+    with busy(shop):
+        shop.put(name)
+        shop.put(name)
+    shop.wait_for(name, "done")
+    shop.put(name)
+    shop.put(later)
+    shop.wait_for(later, "done")
+    assert shop.ran.count(name) == 1
+    assert len(shop.events(name)) == 1
+
+
+def test_a_job_of_a_transaction_that_is_rolled_back_never_runs(shop: Shop) -> None:
+    name, later = shop.name(), shop.name()
+    with pytest.raises(ZeroDivisionError), transaction(shop.engine) as connection:
+        shop.jobs.put(connection, stage="task", key=f"task:{name}", priority=Priority.STAT, arguments={"name": name})
+        raise ZeroDivisionError
+    shop.put(later)
+    shop.wait_for(later, "done")
+    assert name not in shop.ran
+
+
+def test_a_delayed_job_lets_others_pass(shop: Shop) -> None:
+    delayed, prompt = shop.name(), shop.name()
+    shop.put(delayed, delay_seconds=1.5)
+    shop.put(prompt)
+    shop.wait_for(delayed, "done")
+    assert shop.ran[-2:] == [prompt, delayed]
+
+
+def test_a_cancelled_job_that_waits_never_runs(shop: Shop) -> None:
+    name, later = shop.name(), shop.name()
+    with busy(shop):
+        shop.put(name)
+        shop.jobs.cancel(f"task:{name}")
+        shop.put(later)
+    shop.wait_for(later, "done")
+    assert name not in shop.ran
+
+
+def fail(error: Exception) -> JSON:
+    raise error
+
+
+@pytest.mark.parametrize(("error", "reason"), [
+    (BadInput("no pixels"), "no pixels"),
+    (ZeroDivisionError("a patient's name"), "unexpected ZeroDivisionError"),
+])
+def test_work_that_cannot_succeed_fails_once_with_its_reason(shop: Shop, error: Exception, reason: str) -> None:
+    name, later = shop.name(), shop.name()
+    shop.put(name, lambda: fail(error))
+    shop.put(later)
+    shop.wait_for(later, "done")
+    assert shop.events(name) == [{"action": "failed", "error": type(error).__name__, "reason": reason}]
+    assert shop.ran.count(name) == 1
+
+
+def test_an_error_that_may_pass_is_tried_again(shop: Shop) -> None:
+    name = shop.name()
+    shop.put(name, lambda: {} if shop.ran.count(name) == 2 else fail(StorageError("busy")))
+    shop.wait_for(name, "done")
+    assert shop.ran.count(name) == 2
+
+
+def test_an_error_that_does_not_pass_fails_after_the_last_attempt(shop: Shop) -> None:
+    name = shop.name()
+    shop.put(name, lambda: fail(StorageError("the disk is gone")))
+    assert "gave up" in shop.wait_for(name, "failed")["reason"]
+    assert shop.ran.count(name) == STEP_ATTEMPTS
+    assert len(shop.events(name)) == 1
+
+
+class Process:
+    """One run of :mod:`tests.tools.job_process`."""
+
+    def __init__(self, engine: sa.Engine, executor: str, gate: Path, *more: str) -> None:
+        url = engine.url.render_as_string(hide_password=False)
+        command = [sys.executable, "-m", "tests.tools.job_process", url, executor, str(gate), *more]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def says(self, beginning: str) -> str:
+        """The next line that begins so."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(beginning):
+                return line.removeprefix(beginning).strip()
+        raise AssertionError(f"the process ended with {self._process.wait()} before it said {beginning!r}")
+
+    def kill(self) -> None:
+        self._process.kill()
+        self.ended()
+
+    def ended(self) -> int:
+        with self._process:
+            return self._process.wait(60)
+
+
+@pytest.fixture(params=KINDS)
+def migrated_engine(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path) -> Iterator[sa.Engine]:
+    with migrated_kind(request.param, cluster, tmp_path) as engine:
+        yield engine
+
+
+def recorded(engine: sa.Engine) -> list[str]:
+    with engine.connect() as connection:
+        return list(connection.scalars(sa.select(audit_event.c.action).order_by(audit_event.c.seq)))
+
+
+def test_a_job_whose_process_was_killed_is_finished_by_the_next_one_of_that_name(
+    migrated_engine: sa.Engine, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    first = Process(migrated_engine, "worker.0", gate, "--put", "first", "a")
+    first.says("begun")
+    first.kill()
+    gate.touch()
+    second = Process(migrated_engine, "worker.0", gate)
+    wait_until(lambda: "second" in recorded(migrated_engine), 60)
+    second.kill()
+    assert recorded(migrated_engine) == ["first", "second"]
+
+
+def test_a_job_of_a_dead_process_is_recovered_by_another_also_by_newer_code(
+    migrated_engine: sa.Engine, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    first = Process(migrated_engine, "worker.0", gate, "--put", "first", "a")
+    first.says("begun")
+    first.kill()
+    gate.touch()
+    second = Process(migrated_engine, "worker.1", gate, "--recover", "worker.0", "--newer-code")
+    assert second.says("recovered") == "1"
+    wait_until(lambda: "second" in recorded(migrated_engine), 60)
+    second.kill()
+    assert recorded(migrated_engine) == ["first", "second"]
+    with migrated_engine.connect() as connection:
+        detail = connection.scalars(sa.select(audit_event.c.detail).where(audit_event.c.action == "first")).one()
+    assert json.loads(detail) == {"code": "new", "key": "a"}
+
+
+def test_a_job_that_ends_its_process_again_and_again_is_parked_and_listed(sqlite_url: str, tmp_path: Path) -> None:
+    from tests.tools.databases import migrated
+
+    with migrated(sqlite_url, tmp_path) as engine:
+        assert Process(engine, "worker.0", tmp_path, "--put", "poison", "bad", "--deaths", "1").ended() == 9
+        for _ in range(3):
+            process = Process(engine, "worker.0", tmp_path, "--deaths", "1")
+            if process.says("dead") == "['bad']":
+                break
+            assert process.ended() == 9
+        process.kill()
+    assert recorded(engine) == []

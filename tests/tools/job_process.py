@@ -1,0 +1,82 @@
+"""A process that runs jobs until it is killed: ``python -m tests.tools.job_process URL EXECUTOR GATE …``.
+
+Its stage ``first`` says ``begun`` on standard output and then waits for the file GATE. ``poison`` ends the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from node import audit, jobs
+from node.database import connect, transaction
+from node.domain import JSON, AuditEvent, Priority
+from node.jobs import Failure, Jobs, Queue, Stage
+from tests.tools.waiting import wait_until
+
+QUEUE_OF = {"first": Queue.TRIAGE, "second": Queue.TRIAGE, "poison": Queue.TRIAGE}
+CHAIN = "job-process"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("executor")
+    parser.add_argument("gate", type=Path)
+    parser.add_argument("--put", nargs=2, metavar=("STAGE", "KEY"))
+    parser.add_argument("--recover", metavar="EXECUTOR")
+    parser.add_argument("--newer-code", action="store_true")
+    parser.add_argument("--deaths", type=int, default=jobs.MAX_RECOVERY_ATTEMPTS)
+    asked = parser.parse_args()
+    jobs.MAX_RECOVERY_ATTEMPTS = asked.deaths
+    engine = connect(asked.url)
+    running = Jobs(engine, asked.executor, QUEUE_OF)
+    for stage in _stages(running, asked.gate, asked.newer_code):
+        running.register(stage)
+    running.start({Queue.TRIAGE: 1})
+    if asked.put:
+        stage_name, key = asked.put
+        with transaction(engine) as connection:
+            running.put(connection, stage=stage_name, key=key, priority=Priority.ROUTINE, arguments={"key": key})
+    if asked.recover:
+        print("recovered", running.recover(asked.recover), flush=True)
+    print("dead", [job.key for job in running.dead()], flush=True)
+    sys.stdin.read()
+
+
+def _stages(running: Jobs, gate: Path, newer_code: bool) -> list[Stage]:
+    def wait(_arguments: JSON) -> JSON:
+        print("begun", flush=True)
+        wait_until(gate.exists, 60)
+        return {"code": "old"}
+
+    def newer(arguments: JSON) -> JSON:
+        return wait(arguments) | {"code": "new"}
+
+    def note(connection: sa.Connection, action: str, arguments: JSON, detail: JSON) -> None:
+        event = AuditEvent(action=action, detail={"key": arguments["key"], **detail})
+        audit.append(connection, CHAIN, event)
+
+    def commit_first(connection: sa.Connection, arguments: JSON, result: JSON) -> None:
+        note(connection, "first", arguments, result)
+        running.put(connection, stage="second", key=f"second:{arguments['key']}", priority=Priority.ROUTINE,
+                    arguments=arguments)
+
+    def failed(connection: sa.Connection, arguments: JSON, failure: Failure) -> None:
+        note(connection, "failed", arguments, {"reason": failure.reason})
+
+    return [
+        Stage(name="first", queue=Queue.TRIAGE, work=newer if newer_code else wait, commit=commit_first, failed=failed),
+        Stage(name="second", queue=Queue.TRIAGE, work=lambda _arguments: {}, failed=failed,
+              commit=lambda connection, arguments, result: note(connection, "second", arguments, result)),
+        Stage(name="poison", queue=Queue.TRIAGE, work=lambda _arguments: os._exit(9), failed=failed,
+              commit=lambda connection, arguments, result: note(connection, "poison", arguments, result)),
+    ]
+
+
+if __name__ == "__main__":
+    main()
