@@ -23,13 +23,12 @@ from node.config import Config
 from node.database import connect, insert_ignore, node_state, transaction
 from node.domain import DEMO_NOTICE, RESEARCH_NOTICE, AuditEvent, CommitmentReport, IntendedUse
 from node.errors import StorageError
-from node.interfaces import FindingsModel, TriageModel
+from node.interfaces import FindingsModel, Put, TriageModel
 from node.observability import supervised_thread
 from node.roles import Heartbeat, Role, Slot, take_slot
 
 if TYPE_CHECKING:
     from node.stages.desk import Desk
-    from node.studies import Put
 
 log = logging.getLogger(__name__)
 

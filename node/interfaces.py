@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import sqlalchemy as sa
+
 from node.config import Destination
 from node.domain import (
+    JSON,
     CommitmentReport,
     Findings,
     FindingsPrompt,
@@ -87,3 +90,12 @@ class PacsClient(Protocol):
             PeerError: the query is not offered, or it failed.
         """
         ...
+
+
+class Put(Protocol):
+    """Enqueues a job in the caller's transaction; a key that was ever used is not run again."""
+
+    def __call__(
+        self, connection: sa.Connection, *, stage: str, key: str, priority: Priority, arguments: JSON,
+        delay_seconds: float = 0,
+    ) -> None: ...

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -20,19 +20,11 @@ from node.config import StudySection
 from node.database import insert_ignore, instance, now, run, study, transaction
 from node.domain import JSON, AuditEvent, ImageHead, InstanceState, Lane, Priority, Study
 from node.errors import BadInput
+from node.interfaces import Put
 
 log = logging.getLogger(__name__)
 
 COUNTED = (InstanceState.ACCEPTED, InstanceState.UPDATE)
-
-
-class Put(Protocol):
-    """Enqueues a job in the caller's transaction; see :meth:`node.jobs.Jobs.put`."""
-
-    def __call__(
-        self, connection: sa.Connection, *, stage: str, key: str, priority: Priority, arguments: JSON,
-        delay_seconds: float = 0,
-    ) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ stored. Jobs ``send``, ``commit`` and ``commit-check`` carry the arguments of on
 :class:`Attempt`; each has a work part that talks and a commit part that records.
 """
 
-from node.delivery.attempt import COMMIT, COMMIT_CHECK, SEND, Attempt, Office, Put
+from node.delivery.attempt import COMMIT, COMMIT_CHECK, SEND, Attempt, Office
 from node.delivery.commitment import check, record_commitment, record_request, record_request_failure, request
 from node.delivery.letters import Selection, discard, list_deliveries, of_study, requeue, retry
 from node.delivery.rules import gate, weakest
@@ -17,7 +17,6 @@ __all__ = [
     "SEND",
     "Attempt",
     "Office",
-    "Put",
     "Selection",
     "check",
     "discard",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import sqlalchemy as sa
 
@@ -13,20 +12,11 @@ from node import audit
 from node.config import DeliverySection, Destination
 from node.database import delivery, now, worklist_entry
 from node.domain import JSON, AuditEvent, DeliveryState, Priority
-from node.interfaces import PacsClient
+from node.interfaces import PacsClient, Put
 
 SEND = "send"
 COMMIT = "commit"
 COMMIT_CHECK = "commit-check"
-
-
-class Put(Protocol):
-    """Enqueue a job in the caller's transaction; a key that was ever used is not run again."""
-
-    def __call__(
-        self, connection: sa.Connection, *, stage: str, key: str, priority: Priority, arguments: JSON,
-        delay_seconds: float = 0,
-    ) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from node import audit
 from node.config import DeliverySection
 from node.database import delivery, now, study, worklist_entry
-from node.delivery.attempt import SEND, Attempt, Put, note
+from node.delivery.attempt import SEND, Attempt, note
 from node.delivery.rules import NO_SUCH_OBJECT_INSTANCE, OPEN, retry_delay, weakest
 from node.domain import JSON, AuditEvent, DeliveryState, Lane, Priority
+from node.interfaces import Put
 
 _Row = sa.Row[*tuple[Any, ...]]
 

@@ -15,10 +15,11 @@ import sqlalchemy as sa
 
 from node.config import Destination
 from node.database import delivery, insert_ignore, now, report, transaction
-from node.delivery.attempt import COMMIT, SEND, Attempt, Office, Put, move, note
+from node.delivery.attempt import COMMIT, SEND, Attempt, Office, move, note
 from node.delivery.rules import OPEN, SUCCESS, judge, retry_delay
 from node.domain import JSON, DeliveryState, Priority, ReportObject
 from node.errors import PeerError
+from node.interfaces import Put
 
 log = logging.getLogger(__name__)
 

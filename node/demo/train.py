@@ -73,7 +73,7 @@ def record(out: Path, section: str, told: dict[str, Any]) -> None:
     _write(file, metrics)
 
 
-def train_stage(stage: str, out: Path, cache: Path) -> None:
+def train_stage(stage: str, out: Path, cache: Path, resume_at: str) -> None:
     """Train one model into `out`/checkpoints."""
     data, drawing = examples(Split.TRAIN, TRAINING, cache)
     watched = first(examples(Split.CALIBRATION, WATCHED, cache)[0], WATCHED)
@@ -85,10 +85,12 @@ def train_stage(stage: str, out: Path, cache: Path) -> None:
         record(out, "triage", described | {"steps": train_triage.STEPS, "training_cpu_seconds": round(cpu)})
         describe(triage, TRIAGE)
     else:
-        spent = train_findings.train(data, watched, triage, findings, log)
+        spent = train_findings.train(data, watched, triage, findings, log, resume_at)
         steps = {phase.name: phase.steps for phase in train_findings.PHASES}
         described = {"seed": train_findings.SEED, "batch": train_findings.BATCH, "steps": steps}
-        record(out, "findings", described | {"training_cpu_seconds": spent})
+        file = out / "metrics.json"
+        before = json.loads(file.read_text(encoding="utf-8")).get("findings", {}).get("training_cpu_seconds", {})
+        record(out, "findings", described | {"training_cpu_seconds": {**before, **spent}})
         describe(findings, ANSWERS)
 
 
@@ -146,13 +148,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints/ and metrics.json")
     parser.add_argument("--stage", choices=("triage", "findings", "measure", "all"), default="all")
     parser.add_argument("--cache", type=Path, help="folder for drawn phantoms (default: a temporary one)")
+    phases = [phase.name for phase in train_findings.PHASES]
+    parser.add_argument("--resume-at", choices=phases, default=phases[0], help="go on with DIR's findings checkpoint")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         cache = asked.cache or Path(temporary)
         for stage, measure in (("triage", measure_triage), ("findings", measure_findings)):
             if asked.stage in (stage, "all"):
-                train_stage(stage, asked.out, cache)
+                train_stage(stage, asked.out, cache, asked.resume_at)
             checkpoint = asked.out / "checkpoints" / (TRIAGE if stage == "triage" else ANSWERS)
             if asked.stage in (stage, "measure", "all") and checkpoint.exists():
                 measure(asked.out, cache)

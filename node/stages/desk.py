@@ -25,8 +25,8 @@ from node.domain import (
     Study,
 )
 from node.errors import NotEvaluable, StorageError
-from node.interfaces import FindingsModel, TriageModel
-from node.studies import Put, as_study
+from node.interfaces import FindingsModel, Put, TriageModel
+from node.studies import as_study
 
 
 @dataclass(frozen=True, kw_only=True)
