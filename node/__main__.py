@@ -89,7 +89,7 @@ def demo(
 @app.command()
 def check(
     config: ConfigFile = None,
-    store: Annotated[bool, typer.Option(help="Also write a test event to the database.")] = False,
+    store: Annotated[bool, typer.Option(help="Also write to the database and negotiate what is sent.")] = False,
 ) -> None:
     """Look at configuration, models, database, GPU and destinations."""
     console, problems = Console(), 0

@@ -9,14 +9,21 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from node import audit, schema
-from node.config import Config
+from node.config import Config, Destination
 from node.database import connect
+from node.dicom_client import DicomClient
 from node.domain import AuditEvent, IntendedUse
-from node.errors import NodeError
+from node.errors import NodeError, PeerRefused, StorageError
 from node.inference import operating_points
 from node.inference.checkpoints import ModelKind, manifest, resolve_checkpoint
 from node.inference.identity import scorer_sha256
 from node.inference.prompt_sets import load_findings_prompt, load_prompt_set
+
+REPORT_CLASSES = ("1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.88.11")
+"""Comprehensive 3D SR and Basic Text SR Storage."""
+
+COMMITMENT = "1.2.840.10008.1.20.1"
+"""Storage Commitment Push Model."""
 
 DEMO = "demo model: SYNTHETIC, NOT FOR CLINICAL USE"
 LICENCE = "weights under the HAI-DEF terms need their acceptance; clinical use needs an authorisation"
@@ -39,7 +46,7 @@ def require_models(config: Config) -> None:
 
 
 def lines(config: Config, store: bool) -> Iterator[Line]:
-    """Everything, in the order an operator would ask. ``store`` also writes to database and disk."""
+    """Everything, in the order an operator would ask. ``store`` also writes and negotiates what is sent."""
     yield _intended_use(config)
     yield _attempt("data_dir", lambda: _disk(config))
     yield _attempt("database", lambda: _database(config, store))
@@ -47,7 +54,7 @@ def lines(config: Config, store: bool) -> Iterator[Line]:
     yield _attempt("models.findings", lambda: _findings(config))
     yield _attempt("gpu", _gpu)
     for destination in config.destinations:
-        yield _attempt(f"destination {destination.name}", lambda one=destination: _echo(config, one.name))  # type: ignore[misc]
+        yield _attempt(f"destination {destination.name}", lambda one=destination: _peer(config, one, store))  # type: ignore[misc]
     if not config.destinations:
         yield Line(subject="destinations", ok=True, text="none configured: results stay in the node")
 
@@ -86,8 +93,6 @@ def _database(config: Config, store: bool) -> str:
             with engine.begin() as connection:
                 audit.append(connection, "check", AuditEvent(action="check.store"))
     except sa.exc.SQLAlchemyError as error:
-        from node.errors import StorageError
-
         raise StorageError(f"{engine.url.render_as_string()}: {type(error).__name__}") from error
     return f"{engine.url.render_as_string()}, {'current' if current else 'will be migrated at start'}"
 
@@ -127,9 +132,14 @@ def _gpu() -> str:
     return describe_devices()
 
 
-def _echo(config: Config, name: str) -> str:
-    from node.dicom_client import DicomClient
-
-    destination = next(one for one in config.destinations if one.name == name)
-    DicomClient(config.node.ae_title).echo(destination)
-    return f"{destination.ae_title}@{destination.host}:{destination.port} answered C-ECHO"
+def _peer(config: Config, destination: Destination, store: bool) -> str:
+    client = DicomClient(config.node.ae_title)
+    client.echo(destination)
+    name = f"{destination.ae_title}@{destination.host}:{destination.port}"
+    if not store:
+        return f"{name} answered C-ECHO"
+    wanted = [*REPORT_CLASSES, *([COMMITMENT] if destination.storage_commitment else [])]
+    refused = client.refused_classes(destination, wanted)
+    if refused:
+        raise PeerRefused(f"{name} does not take {', '.join(refused)} from {config.node.ae_title}; allow them there")
+    return f"{name} answered C-ECHO and takes every class the node sends"

@@ -79,6 +79,15 @@ class DicomClient:
         if status != SUCCESS:
             raise PeerError(f"{_peer(destination)}: C-ECHO was answered with {_text(status)}")
 
+    def refused_classes(self, destination: Destination, sop_class_uids: Sequence[str]) -> tuple[str, ...]:
+        """Which of these classes the peer would not take. Only negotiates, sends nothing. Raises PeerError."""
+        try:
+            with self._association(destination, [build_context(uid) for uid in sop_class_uids]) as association:
+                accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
+        except _NoContexts:
+            return tuple(sop_class_uids)
+        return tuple(uid for uid in sop_class_uids if uid not in accepted)
+
     def store(self, destination: Destination, files: Sequence[Path]) -> list[StoreOutcome]:
         """C-STORE every file on one association, in order; an outcome per file.
 
