@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,18 +110,3 @@ def rates(scores: Scores, truth: NDArray[np.bool_], points: Mapping[str, Mapping
             "undetermined": round(float((between & ~flagged).mean()), 4),
         }
     return told
-
-
-#: Files of a checkpoint folder that do not change a score.
-NOT_SCORING = frozenset({"operating_points.json", "metrics.json", "README.md", "ainode.json"})
-
-
-def scorer_sha256(checkpoint_dir: Path, prompt_set_file: Path) -> str:
-    """What an operating point belongs to: weights, processor and tokenizer of a checkpoint, and the prompt set."""
-    digest = hashlib.sha256()
-    files = {p.relative_to(checkpoint_dir).as_posix(): p for p in checkpoint_dir.rglob("*") if p.is_file()}
-    for name, path in sorted(files.items()):
-        if name not in NOT_SCORING:
-            digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    digest.update(hashlib.sha256(prompt_set_file.read_bytes()).digest())
-    return digest.hexdigest()

@@ -1,6 +1,6 @@
 """Train both demo models and measure them: python -m node.demo.train --out DIR [--stage triage|findings|measure|all].
 
-One thread, fixed seeds, about 40 CPU minutes in all. DIR becomes what node/demo holds: checkpoints/medsiglip-demo,
+One thread, fixed seeds, some 35 CPU minutes in all. DIR becomes what node/demo holds: checkpoints/medsiglip-demo,
 checkpoints/medgemma-demo and metrics.json. `--cache` keeps the drawn phantoms between runs.
 """
 
@@ -23,19 +23,19 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, SiglipModel
 from node.demo import train_findings, train_triage
 from node.demo.dataset import Examples, Split, examples
 from node.demo.evaluate import (
-    PROMPTS,
     PromptVectors,
     areas,
     operating_point,
     prompt_set,
     rates,
-    scorer_sha256,
     to_pixels,
     triage_scores,
 )
 from node.demo.evaluate_findings import answers, compare
 from node.demo.evaluate_served import served
 from node.demo.phantom import FINDINGS
+from node.inference.identity import scorer_sha256
+from node.inference.prompt_sets import load_prompt_set
 
 TRIAGE, ANSWERS = "medsiglip-demo", "medgemma-demo"
 TRAINING = 32_000
@@ -73,7 +73,7 @@ def record(out: Path, section: str, told: dict[str, Any]) -> None:
     _write(file, metrics)
 
 
-def train_stage(stage: str, out: Path, cache: Path, resume_at: str) -> None:
+def train_stage(stage: str, out: Path, cache: Path) -> None:
     """Train one model into `out`/checkpoints."""
     data, drawing = examples(Split.TRAIN, TRAINING, cache)
     watched = first(examples(Split.CALIBRATION, WATCHED, cache)[0], WATCHED)
@@ -85,12 +85,10 @@ def train_stage(stage: str, out: Path, cache: Path, resume_at: str) -> None:
         record(out, "triage", described | {"steps": train_triage.STEPS, "training_cpu_seconds": round(cpu)})
         describe(triage, TRIAGE)
     else:
-        spent = train_findings.train(data, watched, triage, findings, log, resume_at)
+        spent = train_findings.train(data, watched, triage, findings, log)
         steps = {phase.name: phase.steps for phase in train_findings.PHASES}
         described = {"seed": train_findings.SEED, "batch": train_findings.BATCH, "steps": steps}
-        file = out / "metrics.json"
-        before = json.loads(file.read_text(encoding="utf-8")).get("findings", {}).get("training_cpu_seconds", {})
-        record(out, "findings", described | {"training_cpu_seconds": {**before, **spent}})
+        record(out, "findings", described | {"training_cpu_seconds": spent})
         describe(findings, ANSWERS)
 
 
@@ -109,7 +107,7 @@ def measure_triage(out: Path, cache: Path, count: int = MEASURED) -> None:
     source = f"{count} drawn phantoms, seeds from {Split.CALIBRATION.value}, read back from DICOM as served"
     told = {
         "prompt_set": prompts["name"],
-        "scorer_sha256": scorer_sha256(folder, PROMPTS / "demo-chest.yaml"),
+        "scorer_sha256": scorer_sha256(folder, load_prompt_set("demo-chest").sha256),
         "calibrated_on": source,
         "points": points,
     }
@@ -148,15 +146,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints/ and metrics.json")
     parser.add_argument("--stage", choices=("triage", "findings", "measure", "all"), default="all")
     parser.add_argument("--cache", type=Path, help="folder for drawn phantoms (default: a temporary one)")
-    phases = [phase.name for phase in train_findings.PHASES]
-    parser.add_argument("--resume-at", choices=phases, default=phases[0], help="go on with DIR's findings checkpoint")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         cache = asked.cache or Path(temporary)
         for stage, measure in (("triage", measure_triage), ("findings", measure_findings)):
             if asked.stage in (stage, "all"):
-                train_stage(stage, asked.out, cache, asked.resume_at)
+                train_stage(stage, asked.out, cache)
             checkpoint = asked.out / "checkpoints" / (TRIAGE if stage == "triage" else ANSWERS)
             if asked.stage in (stage, "measure", "all") and checkpoint.exists():
                 measure(asked.out, cache)

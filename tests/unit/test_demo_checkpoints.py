@@ -18,12 +18,10 @@ from node.demo import vocabulary
 from node.demo.dataset import SIZE
 from node.demo.evaluate import (
     CHECKPOINTS,
-    PROMPTS,
     PromptVectors,
     auc,
     operating_point,
     prompt_set,
-    scorer_sha256,
     to_pixels,
     triage_scores,
 )
@@ -31,6 +29,8 @@ from node.demo.evaluate_findings import answers, parsed
 from node.demo.evaluate_served import displayed, model_image
 from node.demo.phantom import FINDINGS, LATERALISED
 from node.demo.phantom_dicom import drawn_dataset
+from node.inference.identity import scorer_sha256
+from node.inference.prompt_sets import load_prompt_set
 
 TRIAGE, ANSWERS = CHECKPOINTS / "medsiglip-demo", CHECKPOINTS / "medgemma-demo"
 METRICS: dict[str, Any] = json.loads((CHECKPOINTS.parent / "metrics.json").read_text(encoding="utf-8"))
@@ -61,7 +61,7 @@ def test_a_checkpoint_says_that_it_is_a_demo(folder: Path) -> None:
 
 def test_operating_points_belong_to_the_shipped_scorer() -> None:
     told = json.loads((TRIAGE / "operating_points.json").read_text(encoding="utf-8"))
-    assert told["scorer_sha256"] == scorer_sha256(TRIAGE, PROMPTS / "demo-chest.yaml")
+    assert told["scorer_sha256"] == scorer_sha256(TRIAGE, load_prompt_set("demo-chest").sha256)
     assert set(told["points"]) == set(FINDINGS)
     for point in told["points"].values():
         assert 0 < point["absent_below"] <= point["present_above"] < 1
@@ -94,7 +94,8 @@ def test_the_prompt_set_uses_only_phrases_the_model_was_trained_on() -> None:
     for entry in told["findings"]:
         assert set(entry["positive"]) <= set(vocabulary.positive(entry["key"]))
         assert set(entry["negative"]) <= set(vocabulary.negative(entry["key"]))
-        assert entry["lateralised"] == (entry["key"] in LATERALISED)
+        has_side = entry["key"] in (*LATERALISED, "edema")  # edema is drawn on both sides, and that is a side
+        assert entry["lateralised"] == has_side
 
 
 def test_the_triage_model_tells_a_drawn_finding_from_none() -> None:
