@@ -14,9 +14,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from node import header, routing
-from node.database import instance, node_state, report
+from node.database import instance, node_state, report, transaction
 from node.domain import ImageHead, InstanceState, ReceivedInstance
-from node.errors import BadInput
+from node.errors import BadInput, StorageError
 
 DEVICE_UID_PREFIX = "device_uid:"
 """Keys of table ``node_state`` under which workers note the Device UIDs of their models."""
@@ -28,6 +28,9 @@ REJECTION_NOTES = frozenset({
     ("DCM", "113039"),  # Data Retention Policy Expired
 })
 """Titles of a Key Object Selection that takes instances out of use (CID 7011; IHE Imaging Object Change Management)."""
+
+REJECTED = "rejected by a note"
+"""Reason of a superseded instance that a rejection note named; another copy of it is rejected as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +58,7 @@ class Arrivals:
     def waiting(self, limit: int) -> list[ReceivedInstance]:
         """The oldest instances nobody looked at, at most one per SOP Instance UID, so that order decides."""
         query = sa.select(instance).where(instance.c.state == InstanceState.RECEIVED.value)
-        with self._engine.connect() as connection:
+        with transaction(self._engine) as connection:
             rows = connection.execute(query.order_by(instance.c.id).limit(limit)).all()
         first: dict[str, ReceivedInstance] = {}
         for row in rows:
@@ -63,14 +66,24 @@ class Arrivals:
         return list(first.values())
 
     def classify(self, arrived: ReceivedInstance) -> Arrival:
-        """Read the file and compare it with what is already there."""
+        """Read the file and compare it with what is already there.
+
+        Raises:
+            StorageError: disk or database do not answer for now.
+        """
         path = self._data_dir / arrived.path
         try:
             head = header.read(path)
         except BadInput as error:
             return Arrival(instance=arrived, head=None, state=InstanceState.UNREADABLE, reason=str(error))
+        except StorageError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            return Arrival(instance=arrived, head=None, state=InstanceState.UNREADABLE, reason="its file is gone")
         if self._is_echo(arrived, head):
             return Arrival(instance=arrived, head=head, state=InstanceState.ECHO, reason="our own object came back")
+        if self._is_rejected(arrived):
+            return Arrival(instance=arrived, head=head, state=InstanceState.SUPERSEDED, reason=REJECTED)
         earlier = self._earlier(arrived)
         if earlier is not None:
             return self._repeat(arrived, head, earlier)
@@ -83,15 +96,22 @@ class Arrivals:
         keys = [f"{DEVICE_UID_PREFIX}{uid}" for uid in head.device_uids]
         ours = sa.select(sa.literal(1)).where(report.c.sop_instance_uid == arrived.sop_instance_uid)
         devices = sa.select(sa.literal(1)).where(node_state.c.key.in_(keys))
-        with self._engine.connect() as connection:
+        with transaction(self._engine) as connection:
             return connection.execute(ours.union(devices)).first() is not None
+
+    def _is_rejected(self, arrived: ReceivedInstance) -> bool:
+        query = sa.select(instance.c.id).where(
+            instance.c.sop_instance_uid == arrived.sop_instance_uid,
+            instance.c.state == InstanceState.SUPERSEDED.value, instance.c.reason == REJECTED)
+        with transaction(self._engine) as connection:
+            return connection.execute(query).first() is not None
 
     def _earlier(self, arrived: ReceivedInstance) -> ReceivedInstance | None:
         query = sa.select(instance).where(
             instance.c.sop_instance_uid == arrived.sop_instance_uid,
             instance.c.state == InstanceState.ACCEPTED.value,
         )
-        with self._engine.connect() as connection:
+        with transaction(self._engine) as connection:
             row = connection.execute(query.order_by(instance.c.id.desc())).first()
         return received(row) if row is not None else None
 

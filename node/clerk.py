@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ from node.arrivals import Arrival, Arrivals
 from node.config import DeliverySection
 from node.database import transaction
 from node.domain import JSON, InstanceState, ReceivedInstance
-from node.errors import NodeError
+from node.errors import NodeError, StorageError
 from node.jobs import DeadJob, Failure, Jobs
 from node.studies import Studies
 
@@ -79,25 +79,44 @@ class Clerk:
             self.stopping.wait(1.0)
 
     def book(self) -> int:
-        """Read and book what arrived; how many instances."""
+        """Read and book what arrived; how many instances.
+
+        Raises:
+            StorageError: some cannot be read for now. They are left for the next round; the others are booked.
+        """
         total = 0
-        while found := self.arrivals.waiting(BATCH):
-            read = [self._classified(one) for one in found]
+        tried: set[int] = set()
+        later: list[StorageError] = []
+        while found := [one for one in self.arrivals.waiting(BATCH) if one.id not in tried]:
+            tried.update(one.id for one in found)
+            read = [arrival for one in found if (arrival := self._classified(one, later)) is not None]
+            self._record(read)
+            total += len(read)
+        if later:
+            raise StorageError(f"{len(later)} instances cannot be read for now, the first: {later[0]}")
+        return total
+
+    def _record(self, read: Sequence[Arrival]) -> None:
+        """Book in one transaction; where the database takes no such text, the others in one of their own each."""
+        try:
             with transaction(self.engine) as connection:
                 for arrival in read:
                     self.studies.record(connection, arrival)
-            total += len(read)
-        return total
+        except StorageError as error:
+            if not isinstance(error.__cause__, sa.exc.DataError):
+                raise
+            for arrival in read:
+                self._record([arrival] if len(read) > 1 else [_unreadable(arrival.instance, "a text in its head")])
 
-    def _classified(self, found: ReceivedInstance) -> Arrival:
+    def _classified(self, found: ReceivedInstance, later: list[StorageError]) -> Arrival | None:
         """A file that breaks the reader is kept and named; it stops neither the clerk nor another study."""
         try:
             return self.arrivals.classify(found)
+        except StorageError as error:
+            later.append(error)
+            return None
         except Exception as error:  # noqa: BLE001 - the worker loop's edge
-            log.error("instance %d cannot be read: %s", found.id, type(error).__name__,
-                      extra={"action": "instance.unreadable", "instance": found.id})
-            return Arrival(instance=found, head=None, state=InstanceState.UNREADABLE,
-                           reason=f"unexpected {type(error).__name__} while reading the head")
+            return _unreadable(found, type(error).__name__)
 
     def requeue(self) -> int:
         """Deliveries that an operator or a commitment report asked to send again."""
@@ -122,3 +141,10 @@ class Clerk:
         """Bind all audit chains together."""
         with transaction(self.engine) as connection:
             audit.anchor(connection)
+
+
+def _unreadable(found: ReceivedInstance, why: str) -> Arrival:
+    log.error("instance %d cannot be read: %s", found.id, why,
+              extra={"action": "instance.unreadable", "instance": found.id})
+    return Arrival(instance=found, head=None, state=InstanceState.UNREADABLE,
+                   reason=f"unexpected {why} while reading the head")

@@ -220,8 +220,6 @@ role_status = _table(
 )
 """One row per running role process: what ``/readyz`` looks at."""
 
-APPEND_ONLY_TABLES = ("audit_event", "audit_anchor")
-
 
 def connect(url: str) -> sa.Engine:
     """An engine for ``url``; SQLite gets WAL, ``synchronous=FULL`` and a 30 s busy timeout.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from alembic.script import ScriptDirectory
 from node.database import insert_ignore, node_state, transaction
 
 ADVISORY_LOCK = 0x41494E44  # any fixed number of our own
+LOCK_POLL_SECONDS = 0.1
 JOBS_VERSION = "dbos-3.4"
 """Written to ``node_state`` once the job tables of this version are there."""
 
@@ -38,6 +40,9 @@ def migrate(engine: sa.Engine, data_dir: Path, migrate_jobs: Callable[[sa.Engine
         settings = AlembicConfig()
         settings.set_main_option("script_location", str(_folder()))
         with engine.begin() as connection:
+            if engine.dialect.name == "sqlite":
+                # Its driver begins a transaction for a change of data only: a killed migration must leave nothing.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
             settings.attributes["connection"] = connection
             command.upgrade(settings, "head")
         migrate_jobs(engine)
@@ -70,8 +75,10 @@ def _scripts() -> ScriptDirectory:
 def _lock(engine: sa.Engine, data_dir: Path) -> Iterator[None]:
     """A file lock for SQLite, an advisory lock for PostgreSQL, which may have nodes on other machines."""
     if engine.dialect.name == "postgresql":
-        with engine.connect() as connection:
-            connection.execute(sa.select(sa.func.pg_advisory_lock(ADVISORY_LOCK)))
+        # No transaction and no waiting statement: either would hold up CREATE INDEX CONCURRENTLY of the job tables.
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            while not connection.execute(sa.select(sa.func.pg_try_advisory_lock(ADVISORY_LOCK))).scalar_one():
+                time.sleep(LOCK_POLL_SECONDS)
             try:
                 yield
             finally:

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node import audit, routing
-from node.arrivals import Arrival
+from node.arrivals import REJECTED, Arrival
 from node.config import StudySection
 from node.database import insert_ignore, instance, now, run, study, transaction
 from node.domain import JSON, AuditEvent, ImageHead, InstanceState, Lane, Priority, Study
@@ -79,7 +79,7 @@ class Studies:
         ) if arrival.rejects else sa.false()
         connection.execute(
             sa.update(instance).where(sa.or_(old, rejected), instance.c.id != arrival.instance.id)
-            .values(state=InstanceState.SUPERSEDED.value, evidence=False, reason=arrival.reason or "rejected by note"))
+            .values(state=InstanceState.SUPERSEDED.value, evidence=False, reason=arrival.reason or REJECTED))
 
     def _book(self, connection: sa.Connection, arrival: Arrival) -> Study:
         found, head = arrival.instance, arrival.head
@@ -91,7 +91,7 @@ class Studies:
             sa.select(study).where(study.c.study_instance_uid == found.study_instance_uid)).one()
         values: JSON = {}
         if head is not None:
-            values = _described(row, head)
+            values = _described(row, head, corrected=arrival.state is InstanceState.UPDATE)
         if self._opens(row.version, arrival):
             values |= {"last_received_at": max(row.last_received_at, at), "open": True}
             values |= {} if row.open else {"opened_at": at}
@@ -106,11 +106,13 @@ class Studies:
         return routing.lane(head, datetime.now(UTC).astimezone(), self._settings.historical_hours)
 
     def _opens(self, version: int, arrival: Arrival) -> bool:
-        """A study that was never complete takes anything; later, only eligible evidence opens it again."""
+        """A study that was never complete takes anything; later, eligible or changed evidence opens it again."""
         if version == 0:
             return True
         if arrival.rejects:
             return True
+        if arrival.replaces is not None and arrival.evidence:
+            return True  # what was said about the image it replaces does not hold any more, eligible or not
         return (arrival.evidence and arrival.head is not None
                 and self._hooks.eligible(arrival.head, arrival.instance.calling_ae_title))
 
@@ -185,11 +187,16 @@ class Studies:
                 detail={"versions_today": row.versions_today}))
 
 
-def _described(row: sa.Row[Any], head: ImageHead) -> JSON:
-    """Study attributes after seeing ``head``: the first value of each stays, the most urgent order wins."""
+def _described(row: sa.Row[Any], head: ImageHead, *, corrected: bool) -> JSON:
+    """Study attributes after seeing ``head``: the first value of each stays, the most urgent order wins.
+
+    A correction of patient or order replaces them, also by nothing.
+    """
     found = {"patient_id": head.patient_id, "accession_number": head.accession_number,
              "modality": head.modality, "study_date": head.study_date}
     values: JSON = {name: value for name, value in found.items() if value and not getattr(row, name)}
+    if corrected:
+        values |= {"patient_id": head.patient_id, "accession_number": head.accession_number}
     ordered = routing.order_priority(head.requested_procedure_priority)
     if ordered < row.order_priority:
         values["order_priority"] = int(ordered)

@@ -58,9 +58,9 @@ class DataSet:
         return bytes(self._data[element.start : element.end]) if element.end - element.start <= LONGEST_TEXT else b""
 
     def text(self, tag: int) -> str:
-        """A text of the default repertoire, verbatim but for trailing padding; '' where it is not one."""
+        """A text of the default repertoire, verbatim but for padding and NUL; '' where it is not one."""
         value = self.raw(tag)
-        return value.decode("ascii").strip("\x00 ") if value.isascii() else ""
+        return value.replace(b"\x00", b"").decode("ascii").strip(" ") if value.isascii() else ""
 
     def words(self, tag: int, *, strict: bool = False) -> str:
         """A text that Specific Character Set applies to; see :func:`node.header.texts.decoded`."""

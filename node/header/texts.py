@@ -13,11 +13,11 @@ UNDECLARED = ("utf-8", "cp949")
 
 
 def decoded(value: bytes, character_set: str, *, strict: bool) -> str:
-    """``value`` as text without its padding.
+    """``value`` as text without its padding, and without NUL, which no text holds and PostgreSQL does not take.
 
     Where it cannot be decoded, ``strict`` (identifiers) gives '', else the readable part is kept.
     """
-    value = value.strip(b"\x00 ")
+    value = value.replace(b"\x00", b"").strip(b" ")
     if value.isascii() and b"\x1b" not in value:
         return value.decode("ascii")
     text = _declared(value, character_set) if character_set.strip("\\ ") else _guessed(value)

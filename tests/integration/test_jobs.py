@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -24,7 +21,6 @@ from tests.tools.databases import KINDS, migrated_kind, started
 from tests.tools.postgres import Cluster
 from tests.tools.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
 QUEUE_OF = {"task": Queue.TRIAGE, "next": Queue.REPORT}
 Commit = Callable[[sa.Connection, JSON, JSON], None]
 
@@ -137,7 +133,6 @@ def test_a_commit_that_raises_leaves_neither_event_nor_next_job_and_is_listed_as
     (dead,) = wait_until(lambda: [job for job in shop.jobs.dead() if job.key == f"task:{name}"])
     assert (dead.stage, dead.status, dead.arguments) == ("task", "ERROR", {"name": name})
     assert shop.events(name) == []
-    shop.put_next_alone = None if False else None  # type: ignore[attr-defined]
 
 
 def test_a_dead_job_that_is_forgotten_frees_its_key(shop: Shop) -> None:
@@ -231,85 +226,3 @@ def test_an_error_that_does_not_pass_fails_after_the_last_attempt(shop: Shop) ->
     assert "gave up" in shop.wait_for(name, "failed")["reason"]
     assert shop.ran.count(name) == STEP_ATTEMPTS
     assert len(shop.events(name)) == 1
-
-
-class Process:
-    """One run of :mod:`tests.tools.job_process`."""
-
-    def __init__(self, engine: sa.Engine, executor: str, gate: Path, *more: str) -> None:
-        url = engine.url.render_as_string(hide_password=False)
-        command = [sys.executable, "-m", "tests.tools.job_process", url, executor, str(gate), *more]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def says(self, beginning: str) -> str:
-        """The next line that begins so."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith(beginning):
-                return line.removeprefix(beginning).strip()
-        raise AssertionError(f"the process ended with {self._process.wait()} before it said {beginning!r}")
-
-    def kill(self) -> None:
-        self._process.kill()
-        self.ended()
-
-    def ended(self) -> int:
-        with self._process:
-            return self._process.wait(60)
-
-
-@pytest.fixture(params=KINDS)
-def migrated_engine(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path) -> Iterator[sa.Engine]:
-    with migrated_kind(request.param, cluster, tmp_path) as engine:
-        yield engine
-
-
-def recorded(engine: sa.Engine) -> list[str]:
-    with engine.connect() as connection:
-        return list(connection.scalars(sa.select(audit_event.c.action).order_by(audit_event.c.seq)))
-
-
-def test_a_job_whose_process_was_killed_is_finished_by_the_next_one_of_that_name(
-    migrated_engine: sa.Engine, tmp_path: Path
-) -> None:
-    gate = tmp_path / "gate"
-    first = Process(migrated_engine, "worker.0", gate, "--put", "first", "a")
-    first.says("begun")
-    first.kill()
-    gate.touch()
-    second = Process(migrated_engine, "worker.0", gate)
-    wait_until(lambda: "second" in recorded(migrated_engine), 60)
-    second.kill()
-    assert recorded(migrated_engine) == ["first", "second"]
-
-
-def test_a_job_of_a_dead_process_is_recovered_by_another_also_by_newer_code(
-    migrated_engine: sa.Engine, tmp_path: Path
-) -> None:
-    gate = tmp_path / "gate"
-    first = Process(migrated_engine, "worker.0", gate, "--put", "first", "a")
-    first.says("begun")
-    first.kill()
-    gate.touch()
-    second = Process(migrated_engine, "worker.1", gate, "--recover", "worker.0", "--newer-code")
-    assert second.says("recovered") == "1"
-    wait_until(lambda: "second" in recorded(migrated_engine), 60)
-    second.kill()
-    assert recorded(migrated_engine) == ["first", "second"]
-    with migrated_engine.connect() as connection:
-        detail = connection.scalars(sa.select(audit_event.c.detail).where(audit_event.c.action == "first")).one()
-    assert json.loads(detail) == {"code": "new", "key": "a"}
-
-
-def test_a_job_that_ends_its_process_again_and_again_is_parked_and_listed(sqlite_url: str, tmp_path: Path) -> None:
-    from tests.tools.databases import migrated
-
-    with migrated(sqlite_url, tmp_path) as engine:
-        assert Process(engine, "worker.0", tmp_path, "--put", "poison", "bad", "--deaths", "1").ended() == 9
-        for _ in range(3):
-            process = Process(engine, "worker.0", tmp_path, "--deaths", "1")
-            if process.says("dead") == "['bad']":
-                break
-            assert process.ended() == 9
-        process.kill()
-    assert recorded(engine) == []

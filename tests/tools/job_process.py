@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--put", nargs=2, metavar=("STAGE", "KEY"))
     parser.add_argument("--recover", metavar="EXECUTOR")
     parser.add_argument("--newer-code", action="store_true")
+    parser.add_argument("--until-dead", action="store_true", help="end when a job is parked, and name it")
     parser.add_argument("--deaths", type=int, default=jobs.MAX_RECOVERY_ATTEMPTS)
     asked = parser.parse_args()
     jobs.MAX_RECOVERY_ATTEMPTS = asked.deaths
@@ -44,7 +45,9 @@ def main() -> None:
             running.put(connection, stage=stage_name, key=key, priority=Priority.ROUTINE, arguments={"key": key})
     if asked.recover:
         print("recovered", running.recover(asked.recover), flush=True)
-    print("dead", [job.key for job in running.dead()], flush=True)
+    if asked.until_dead:
+        print("dead", [job.key for job in wait_until(running.dead, 60)], flush=True)
+        return
     sys.stdin.read()
 
 

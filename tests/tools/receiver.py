@@ -51,7 +51,12 @@ class Sent:
 
 def real(name: str) -> Sent:
     """A file of tests/data/real, its data set untouched."""
-    with (REAL / name).open("rb") as file:
+    return sent(REAL / name)
+
+
+def sent(path: Path) -> Sent:
+    """A Part 10 file, its data set untouched."""
+    with path.open("rb") as file:
         read_preamble(file, False)
         meta = _read_file_meta_info(file)
         return Sent(

@@ -81,7 +81,10 @@ class RunningNode:
 
         def ready() -> bool:
             assert process.poll() is None, f"{role} ended with {process.returncode}, see {self.log}"
-            return bool(self.rows("SELECT 1 FROM role_status WHERE pid = :pid AND ready", pid=process.pid))
+            try:
+                return bool(self.rows("SELECT 1 FROM role_status WHERE pid = :pid AND ready", pid=process.pid))
+            except sa.exc.DBAPIError:  # it has not made its tables yet
+                return False
 
         wait_until(ready, START_SECONDS, f"{role} to be ready, see {self.log}")
 
