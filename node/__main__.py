@@ -24,7 +24,7 @@ from node.database import now, transaction
 from node.errors import NodeError
 from node.observability import configure_logging
 from node.roles import Role
-from node.supervisor import Supervisor, die_with_parent
+from node.supervisor import Supervisor, die_with_parent, visible_gpus
 
 COMMAND_CHAIN = "command-line"
 """Audit chain of what operators do here."""
@@ -61,8 +61,10 @@ def run(
     checkup.require_models(settings)
     composition.open_database(settings).dispose()
     where = ["run", *(["--config", str(config)] if config else [])]
-    roles = [Role.RECEIVER] * settings.receive.processes + [Role.CLERK, Role.WORKER, Role.WEB]
-    supervisor = Supervisor(command=where, roles=roles, incarnation=incarnation)
+    gpus = visible_gpus()
+    workers = [Role.WORKER] * max(1, len(gpus))
+    roles = [Role.RECEIVER] * settings.receive.processes + [Role.CLERK, *workers, Role.WEB]
+    supervisor = Supervisor(command=where, roles=roles, incarnation=incarnation, gpus=gpus)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stopping.set())
     raise typer.Exit(supervisor.run())

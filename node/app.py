@@ -122,7 +122,7 @@ def run_clerk(base: Base) -> None:
     office = delivery.Office(
         engine=base.engine, chain=chain, put=jobs.put, client=DicomClient(config.node.ae_title),
         destinations={one.name: one for one in config.destinations}, settings=config.delivery,
-        data_dir=config.node.data_dir)
+        data_dir=config.node.data_dir, allow_demo=config.models.allow_demo_delivery)
     known = [*pipeline.jobs(desk), *sending.jobs(office)]
     for job in known:
         jobs.register(job)
@@ -133,11 +133,12 @@ def run_clerk(base: Base) -> None:
         accepted=lambda connection, arrival, study: pipeline.accepted(desk, connection, arrival, study)))
     clerk = Clerk(
         engine=base.engine, chain=chain, jobs=jobs, failed={job.name: job.failed for job in known},
-        settings=config.delivery, studies=studies, arrivals=arrivals.Arrivals(base.engine, config.node.data_dir))
+        settings=config.delivery, data_dir=config.node.data_dir, studies=studies,
+        arrivals=arrivals.Arrivals(base.engine, config.node.data_dir))
     bell = Bell(clerk.woken)
     supervised_thread("bell", bell.listen, base.stopping.set)
     supervised_thread("clerk", clerk.run, base.stopping.set)
-    _live(base, Heartbeat(base.engine, base.slot, base.role, base.incarnation, jobs.recover), {"bell": bell.port})
+    _live(base, Heartbeat(base.engine, base.slot, base.role, base.incarnation, jobs), {"bell": bell.port})
     clerk.stopping.set()
     jobs.stop()
 
@@ -150,7 +151,7 @@ def run_worker(base: Base) -> None:
     triage, findings = load_models(base.config)
     identities = [model.identity for model in triage.values()] + [model.identity for model in findings.values()]
     _remember_devices(base.engine, {identity.device_uid for identity in identities})
-    jobs = Jobs(base.engine, base.slot.name, pipeline.QUEUE_OF)
+    jobs = Jobs(base.engine, base.slot.name, pipeline.QUEUE_OF, on_device_lost=base.stopping.set)
     desk = _desk(base, jobs.put, triage, findings)
     for job in pipeline.jobs(desk):
         jobs.register(job)

@@ -5,7 +5,7 @@ Decided after the sender has its Success, by reading the file; nothing here chan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node import header, routing
-from node.database import instance, node_state, report, transaction
+from node.database import instance, node_state, reading, rejection, report
 from node.domain import ImageHead, InstanceState, ReceivedInstance
 from node.errors import BadInput, StorageError
 
@@ -30,7 +30,6 @@ REJECTION_NOTES = frozenset({
 """Titles of a Key Object Selection that takes instances out of use (CID 7011; IHE Imaging Object Change Management)."""
 
 REJECTED = "rejected by a note"
-"""Reason of a superseded instance that a rejection note named; another copy of it is rejected as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +54,14 @@ class Arrivals:
         self._engine = engine
         self._data_dir = data_dir
 
-    def waiting(self, limit: int) -> list[ReceivedInstance]:
-        """The oldest instances nobody looked at, at most one per SOP Instance UID, so that order decides."""
-        query = sa.select(instance).where(instance.c.state == InstanceState.RECEIVED.value)
-        with transaction(self._engine) as connection:
+    def waiting(self, limit: int, but: Collection[int] = ()) -> list[ReceivedInstance]:
+        """The oldest instances nobody looked at, at most one per SOP Instance UID, so that order decides.
+
+        ``but`` names rows to leave alone for now.
+        """
+        query = sa.select(instance).where(
+            instance.c.state == InstanceState.RECEIVED.value, instance.c.id.not_in(list(but)))
+        with reading(self._engine) as connection:
             rows = connection.execute(query.order_by(instance.c.id).limit(limit)).all()
         first: dict[str, ReceivedInstance] = {}
         for row in rows:
@@ -83,7 +86,7 @@ class Arrivals:
         if self._is_echo(arrived, head):
             return Arrival(instance=arrived, head=head, state=InstanceState.ECHO, reason="our own object came back")
         if self._is_rejected(arrived):
-            return Arrival(instance=arrived, head=head, state=InstanceState.SUPERSEDED, reason=REJECTED)
+            return Arrival(instance=arrived, head=head, state=InstanceState.REJECTED, reason=REJECTED)
         earlier = self._earlier(arrived)
         if earlier is not None:
             return self._repeat(arrived, head, earlier)
@@ -96,14 +99,15 @@ class Arrivals:
         keys = [f"{DEVICE_UID_PREFIX}{uid}" for uid in head.device_uids]
         ours = sa.select(sa.literal(1)).where(report.c.sop_instance_uid == arrived.sop_instance_uid)
         devices = sa.select(sa.literal(1)).where(node_state.c.key.in_(keys))
-        with transaction(self._engine) as connection:
+        with reading(self._engine) as connection:
             return connection.execute(ours.union(devices)).first() is not None
 
     def _is_rejected(self, arrived: ReceivedInstance) -> bool:
-        query = sa.select(instance.c.id).where(
-            instance.c.sop_instance_uid == arrived.sop_instance_uid,
-            instance.c.state == InstanceState.SUPERSEDED.value, instance.c.reason == REJECTED)
-        with transaction(self._engine) as connection:
+        """A note took it out of use, whether it came before the note or comes after."""
+        query = sa.select(sa.literal(1)).where(
+            rejection.c.sop_instance_uid == arrived.sop_instance_uid,
+            rejection.c.study_instance_uid == arrived.study_instance_uid)
+        with reading(self._engine) as connection:
             return connection.execute(query).first() is not None
 
     def _earlier(self, arrived: ReceivedInstance) -> ReceivedInstance | None:
@@ -111,12 +115,15 @@ class Arrivals:
             instance.c.sop_instance_uid == arrived.sop_instance_uid,
             instance.c.state == InstanceState.ACCEPTED.value,
         )
-        with transaction(self._engine) as connection:
+        with reading(self._engine) as connection:
             row = connection.execute(query.order_by(instance.c.id.desc())).first()
         return received(row) if row is not None else None
 
     def _repeat(self, arrived: ReceivedInstance, head: ImageHead, earlier: ReceivedInstance) -> Arrival:
         old_path, new_path = self._data_dir / earlier.path, self._data_dir / arrived.path
+        if not old_path.exists():
+            return Arrival(instance=arrived, head=head, state=InstanceState.UPDATE, replaces=earlier.id,
+                           evidence=routing.is_evidence(head), reason="the file of the first is gone")
         if header.pixel_digest(old_path) != header.pixel_digest(new_path):
             return Arrival(instance=arrived, head=head, state=InstanceState.CONFLICT,
                            reason="same SOP Instance UID with other pixels; the first is kept")

@@ -5,24 +5,28 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import sqlalchemy as sa
 
-from node import audit, delivery
+from node import audit, delivery, roles
 from node.arrivals import Arrival, Arrivals
 from node.config import DeliverySection
 from node.database import transaction
 from node.domain import JSON, InstanceState, ReceivedInstance
 from node.errors import NodeError, StorageError
 from node.jobs import DeadJob, Failure, Jobs
+from node.stages import pictures
 from node.studies import Studies
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
 BATCH = 64
+POSTPONED_SECONDS = 10.0
 
 
 @dataclass
@@ -51,19 +55,25 @@ class Clerk:
     #: What a stage does when its job failed, by stage name.
     failed: Mapping[str, Callable[[sa.Connection, JSON, Failure], None]]
     settings: DeliverySection
+    data_dir: Path
     stopping: threading.Event = field(default_factory=threading.Event)
     woken: threading.Event = field(default_factory=threading.Event)
+    #: The last batch was full: go on without waiting.
+    more: bool = False
+    #: Row ids that cannot be read for now, and until when they are left alone.
+    postponed: dict[int, float] = field(default_factory=dict)
 
     def run(self) -> None:
         """Round after round until stopped; a database that is away is waited for."""
         duties = (
             Every(0.0, self.book), Every(0.1, self.studies.complete_due), Every(0.5, self.requeue),
-            Every(10.0, self.bury), Every(60.0, self.anchor),
+            Every(10.0, self.bury), Every(60.0, self.anchor), Every(3600.0, self.tidy),
         )
         while not self.stopping.is_set():
             for duty in duties:
                 self._dutifully(duty)
-            self.woken.wait(POLL_SECONDS)
+            if not self.more:
+                self.woken.wait(POLL_SECONDS)
             self.woken.clear()
 
     def _dutifully(self, duty: Every) -> None:
@@ -74,49 +84,55 @@ class Clerk:
             log.warning("%s: %s", duty.action.__name__, error, extra={"action": "clerk.retry"})
             self.stopping.wait(1.0)
         except Exception as error:  # noqa: BLE001 - the worker loop's edge
-            log.error("%s: %s: %s", duty.action.__name__, type(error).__name__, error,
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            log.error("%s: %s in %s line %s", duty.action.__name__, type(error).__name__, place.filename, place.lineno,
                       extra={"action": "clerk.error"})
             self.stopping.wait(1.0)
 
     def book(self) -> int:
-        """Read and book what arrived; how many instances.
-
-        Raises:
-            StorageError: some cannot be read for now. They are left for the next round; the others are booked.
-        """
-        total = 0
-        tried: set[int] = set()
-        later: list[StorageError] = []
-        while found := [one for one in self.arrivals.waiting(BATCH) if one.id not in tried]:
-            tried.update(one.id for one in found)
-            read = [arrival for one in found if (arrival := self._classified(one, later)) is not None]
-            self._record(read)
-            total += len(read)
-        if later:
-            raise StorageError(f"{len(later)} instances cannot be read for now, the first: {later[0]}")
-        return total
-
-    def _record(self, read: Sequence[Arrival]) -> None:
-        """Book in one transaction; where the database takes no such text, the others in one of their own each."""
+        """Read and book a batch of what arrived; how many instances. One that fails keeps no other from its place."""
+        now = time.monotonic()
+        self.postponed = {key: until for key, until in self.postponed.items() if until > now}
+        found = self.arrivals.waiting(BATCH, self.postponed)
+        self.more = len(found) == BATCH
+        arrivals = [arrival for one in found if (arrival := self._classified(one)) is not None]
         try:
-            with transaction(self.engine) as connection:
-                for arrival in read:
-                    self.studies.record(connection, arrival)
-        except StorageError as error:
-            if not isinstance(error.__cause__, sa.exc.DataError):
-                raise
-            for arrival in read:
-                self._record([arrival] if len(read) > 1 else [_unreadable(arrival.instance, "a text in its head")])
+            self._record(arrivals)
+        except StorageError:
+            for one in arrivals:
+                self._record_alone(one.instance)
+        return len(arrivals)
 
-    def _classified(self, found: ReceivedInstance, later: list[StorageError]) -> Arrival | None:
-        """A file that breaks the reader is kept and named; it stops neither the clerk nor another study."""
+    def _record(self, arrivals: Sequence[Arrival]) -> None:
+        with transaction(self.engine) as connection:
+            for arrival in arrivals:
+                self.studies.record(connection, arrival)
+
+    def _record_alone(self, found: ReceivedInstance) -> None:
+        """What the database does not take, as it took the others, is kept and named instead of tried for ever."""
+        arrival = self._classified(found)
+        if arrival is None:
+            return
+        try:
+            self._record([arrival])
+        except StorageError as error:
+            log.error("instance %d cannot be booked: %s", found.id, type(error.__cause__).__name__,
+                      extra={"action": "instance.unreadable", "instance": found.id})
+            self._record([_unreadable(found, "the database does not take what its head says")])
+
+    def _classified(self, found: ReceivedInstance) -> Arrival | None:
+        """A file that breaks the reader is kept and named; one that cannot be read for now waits for a later round."""
         try:
             return self.arrivals.classify(found)
         except StorageError as error:
-            later.append(error)
+            log.warning("instance %d waits: %s", found.id, error,
+                        extra={"action": "instance.postponed", "instance": found.id})
+            self.postponed[found.id] = time.monotonic() + POSTPONED_SECONDS
             return None
         except Exception as error:  # noqa: BLE001 - the worker loop's edge
-            return _unreadable(found, type(error).__name__)
+            log.error("instance %d cannot be read: %s", found.id, type(error).__name__,
+                      extra={"action": "instance.unreadable", "instance": found.id})
+            return _unreadable(found, f"unexpected {type(error).__name__} while reading the head")
 
     def requeue(self) -> int:
         """Deliveries that an operator or a commitment report asked to send again."""
@@ -134,7 +150,8 @@ class Clerk:
         with transaction(self.engine) as connection:
             if job.stage in self.failed:
                 reason = f"job is {job.status.lower()}"
-                self.failed[job.stage](connection, job.arguments, Failure(error=job.status, reason=reason))
+                failure = Failure(error=job.status, reason=reason, retryable=job.status == "ERROR")
+                self.failed[job.stage](connection, job.arguments, failure)
         self.jobs.forget([job.key])
 
     def anchor(self) -> None:
@@ -142,9 +159,12 @@ class Clerk:
         with transaction(self.engine) as connection:
             audit.anchor(connection)
 
+    def tidy(self) -> int:
+        """Remove what runs and processes that ended badly left behind."""
+        with transaction(self.engine) as connection:
+            rows = roles.forget_gone(connection)
+        return rows + pictures.sweep(self.data_dir)
 
-def _unreadable(found: ReceivedInstance, why: str) -> Arrival:
-    log.error("instance %d cannot be read: %s", found.id, why,
-              extra={"action": "instance.unreadable", "instance": found.id})
-    return Arrival(instance=found, head=None, state=InstanceState.UNREADABLE,
-                   reason=f"unexpected {why} while reading the head")
+
+def _unreadable(found: ReceivedInstance, reason: str) -> Arrival:
+    return Arrival(instance=found, head=None, state=InstanceState.UNREADABLE, reason=reason)

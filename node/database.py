@@ -60,6 +60,18 @@ instance = _table(
     _column("reason", sa.Text, ""),
 )
 sa.Index("instance_state", instance.c.state, instance.c.id)
+#: Two clerks must not accept one SOP Instance twice.
+sa.Index("instance_accepted", instance.c.sop_instance_uid, unique=True,
+         sqlite_where=instance.c.state == "accepted", postgresql_where=instance.c.state == "accepted")
+
+rejection = _table(
+    "rejection",
+    sa.Column("sop_instance_uid", UID, primary_key=True),
+    sa.Column("study_instance_uid", UID, primary_key=True),
+    _column("note_uid", UID),
+    _column("rejected_at", Seconds),
+)
+"""Instances that a rejection note took out of use, whether they came before the note or come after it."""
 
 study = _table(
     "study",
@@ -142,6 +154,8 @@ report = _table(
     _column("sop_class_uid", UID),
     _column("series_instance_uid", UID),
     _column("path", sa.Text),
+    #: A demo model spoke: where this may go is asked again before every attempt.
+    _column("demo", sa.Boolean, False),
     _column("created_at", Seconds),
     sa.UniqueConstraint("study_instance_uid", "version", "kind"),
 )
@@ -260,6 +274,17 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
             yield connection
     except SQLAlchemyError as error:
         raise StorageError(f"database {engine.url.render_as_string()}: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection to read with.
+
+    Raises:
+        StorageError: the database could not be reached.
+    """
+    with transaction(engine) as connection:
+        yield connection
 
 
 def now() -> float:

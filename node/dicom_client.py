@@ -38,8 +38,8 @@ CANNOT_UNDERSTAND = 0xC000
 #: N-ACTION statuses a repetition cannot change (PS3.7 10.1.4.1.10): class, instance, action, rights, operation.
 NEVER = frozenset({0x0112, 0x0117, 0x0118, 0x0119, 0x0122, 0x0123, 0x0124, 0x0211})
 
-#: What pydicom raises for a file that is not there, not DICOM, or cut off.
-UNREADABLE = (OSError, EOFError, InvalidDicomError, AttributeError, StructError, ValueError)
+#: What pydicom raises for a file that is not there, not DICOM, cut off, or nested without end.
+UNREADABLE = (OSError, EOFError, InvalidDicomError, AttributeError, RecursionError, StructError, ValueError)
 
 UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 MAX_CONTEXTS = 128
@@ -284,12 +284,14 @@ def _store(association: Association, number: int, head: _File) -> StoreOutcome:
         dataset = dcmread(head.path)
     except UNREADABLE:
         return _unreadable()
+    if not dataset:  # pydicom gives nothing at all of a data set that breaks off in its pixel data
+        return _outcome(head, sent=False, status=CANNOT_UNDERSTAND, reason="the file cannot be read: it is cut off")
     try:
         status = _status(association.send_c_store(dataset, msg_id=(number - 1) % 65535 + 1))
+    except (ValueError, AttributeError, RecursionError) as error:
+        return _outcome(head, sent=False, status=CANNOT_UNDERSTAND, reason=f"cannot be encoded: {error}")
     except RuntimeError:  # the association ended between the look and the call
         return _outcome(head, sent=False, status=None, reason="the association had ended")
-    except (ValueError, AttributeError) as error:
-        return _outcome(head, sent=False, status=CANNOT_UNDERSTAND, reason=f"cannot be encoded: {error}")
     reason = "no answer came" if status is None else "" if status == SUCCESS else f"answered {_text(status)}"
     return _outcome(head, sent=True, status=status, reason=reason)
 

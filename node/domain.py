@@ -95,8 +95,10 @@ class InstanceState(Enum):
     CONFLICT = "conflict"
     #: One of our own objects coming back.
     ECHO = "echo"
-    #: Replaced by an update, or named in a rejection note: not evidence any more.
+    #: Replaced by an update: not evidence any more.
     SUPERSEDED = "superseded"
+    #: Named in a rejection note, before or after it came: not evidence.
+    REJECTED = "rejected"
     #: Its head cannot be read: kept in quarantine.
     UNREADABLE = "unreadable"
 

@@ -12,6 +12,7 @@
     │   └── Undecodable             pixels cannot be turned into an image
     ├── ModelOutputError            not retried beyond the stage's own retry: the answer is invalid or truncated
     ├── ReportInvalid               not retried: an object failed its checks and must not leave
+    ├── DeviceLost                  retried, in a new process: the accelerator does not work any more in this one
     ├── StorageError                retried: the disk or the database refused
     │   └── OutOfSpace              retried by the sender: less than ``receive.min_free_disk_mb`` is left
     └── PeerError                   retried: a DICOM peer could not be reached or refused for now
@@ -61,6 +62,12 @@ class ModelOutputError(NodeError):
 
 class ReportInvalid(NodeError):
     """A result object failed its checks and is not sent."""
+
+
+class DeviceLost(NodeError):
+    """The accelerator failed in a way that only a new process mends, such as a device-side assertion."""
+
+    retryable = True
 
 
 class StorageError(NodeError):

@@ -94,12 +94,12 @@ def outcomes(
     )
     if findings is None:
         return heads
-    text = findings.impression
+    text, empty = _text(findings), not findings.impression.strip()
     return (
         *heads,
-        _outcome("empty_text", Verdict.WITHHOLD, "" if text.strip() else "The findings model gave no impression."),
+        _outcome("empty_text", Verdict.WITHHOLD, "The findings model gave no impression." if empty else ""),
         _outcome("modality_words", Verdict.WITHHOLD, _other_words(text, eligibility)),
-        _outcome("repetition", Verdict.WITHHOLD, _repetition(f"{text}\n{findings.recommendation}")),
+        _outcome("repetition", Verdict.WITHHOLD, _repetition(text)),
         _side_agreement(compared, text, side_known),
         _outcome("disagreement", Verdict.FLAG, _disagreement(compared, findings)),
     )
@@ -115,12 +115,17 @@ def remarks(given: Iterable[GuardrailOutcome]) -> tuple[str, ...]:
     return tuple(outcome.reason for outcome in given if outcome.verdict is not Verdict.PASS)
 
 
+def _text(findings: Findings) -> str:
+    """All that leaves the node in the model's own words."""
+    return f"{findings.impression}\n{findings.recommendation}"
+
+
 def _study_finding(score: FindingScore, findings: Findings | None, side_known: bool, sided: bool) -> StudyFinding:
     described = _described(score, findings)
     both = score.presence is Presence.PRESENT and bool(described)
     side, reason = Side.NONE, ""
     if both and sided and findings is not None:
-        side, reason = _side(score, described, findings.impression) if side_known else (
+        side, reason = _side(score, described, _text(findings)) if side_known else (
             Side.NONE, ORIENTATION_NOT_KNOWN)
     agreed = _agreed(score, bool(described)) if findings is not None else None
     if agreed is False:
@@ -153,9 +158,9 @@ def _plain(text: str) -> str:
     return text.strip().lower().replace("oedema", "edema")
 
 
-def _side(score: FindingScore, described: Sequence[Finding], impression: str) -> tuple[Side, str]:
+def _side(score: FindingScore, described: Sequence[Finding], text: str) -> tuple[Side, str]:
     structured = _together({each.side for each in described})
-    said = _together(_said(score, impression))
+    said = _together(_said(score, text))
     if Side.NONE not in (structured, said) and structured is not said:
         return Side.NONE, SIDE_CONTRADICTED.format(text=said.value, structured=structured.value)
     return structured, ""
@@ -167,9 +172,9 @@ def _together(sides: Iterable[Side]) -> Side:
     return named.pop() if len(named) == 1 else Side.BOTH if named else Side.NONE
 
 
-def _said(score: FindingScore, impression: str) -> set[Side]:
+def _said(score: FindingScore, text: str) -> set[Side]:
     """Sides that the text gives this finding, clause by clause; negated clauses say nothing."""
-    named = (clause for sentence in _sentences(impression) for clause in _clauses(sentence)
+    named = (clause for sentence in _sentences(text) for clause in _clauses(sentence)
              if _means(clause, score.finding, score.concept.meaning) and not NEGATION.search(clause))
     return {side for clause in named for side, words in SIDE_WORDS.items() if words.search(clause)}
 

@@ -97,5 +97,7 @@ class Put(Protocol):
 
     def __call__(
         self, connection: sa.Connection, *, stage: str, key: str, priority: Priority, arguments: JSON,
-        delay_seconds: float = 0,
-    ) -> None: ...
+        delay_seconds: float = 0, partition: str = "",
+    ) -> None:
+        """``partition`` groups jobs of a queue that has a limit per group, such as deliveries per destination."""
+        ...

@@ -8,6 +8,7 @@ priority numbers run first; DBOS would run an unset one before STAT, so it is ma
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -18,7 +19,7 @@ from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, SQLAlchemyDatasou
 from dbos import error as dbos_error
 
 from node.domain import JSON, Priority
-from node.errors import NodeError, StorageError
+from node.errors import DeviceLost, NodeError, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,11 @@ APPLICATION_VERSION = "1"
 
 POLL_SECONDS = 0.1
 STEP_ATTEMPTS = 4
+"""Tries of a step within one job, some seconds in all; longer outages are met by putting the job again."""
+
+SENDS_PER_DESTINATION = 2
+"""So that a destination that hangs does not hold every slot of the queue."""
+
 #: A job that ended its process this often is parked. Innocent restarts count too, hence not lower.
 MAX_RECOVERY_ATTEMPTS = 20
 
@@ -46,6 +52,8 @@ class Failure:
 
     error: str
     reason: str
+    #: The cause may pass by itself, such as a database that is away.
+    retryable: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +83,15 @@ class DeadJob:
 class Jobs:
     """The job engine of one process. DBOS is a process singleton, so there is one of these per process."""
 
-    def __init__(self, engine: sa.Engine, executor_id: str, queue_of: Mapping[str, Queue]) -> None:
-        """``queue_of`` names the queue of every stage of the node, also of those run by other roles."""
+    def __init__(
+        self, engine: sa.Engine, executor_id: str, queue_of: Mapping[str, Queue],
+        on_device_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``queue_of`` names the queue of every stage of the node, also of those run by other roles.
+
+        ``on_device_lost`` is called when only a new process can go on; the job waits for it.
+        """
+        self._on_device_lost = on_device_lost
         self._engine = engine
         self._queue_of = dict(queue_of)
         url = engine.url.render_as_string(hide_password=False)
@@ -96,7 +111,7 @@ class Jobs:
         step = DBOS.step(
             name=f"{stage.name}.work", retries_allowed=True, max_attempts=STEP_ATTEMPTS,
             interval_seconds=0.5, backoff_rate=2.0,
-        )(_guarded(stage))
+        )(_guarded(stage, self._on_device_lost))
         # SQLite knows SERIALIZABLE only; on PostgreSQL READ COMMITTED suffices, as a commit starts with a write.
         level: Any = "READ COMMITTED" if self._engine.dialect.name == "postgresql" else "SERIALIZABLE"
         commit = self._datasource.transaction(
@@ -106,7 +121,8 @@ class Jobs:
             try:
                 result = step(arguments)
             except dbos_error.DBOSMaxStepRetriesExceeded as error:
-                result = {"failure": {"error": "StorageError", "reason": f"gave up: {error}"}}
+                reason = str(error.errors[-1]) if error.errors else str(error)
+                result = {"failure": {"error": "StorageError", "reason": reason, "retryable": True}}
             commit(arguments, result)
 
         DBOS.workflow(name=stage.name, max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)(workflow)
@@ -126,8 +142,9 @@ class Jobs:
         DBOS.listen_queues([queue.value for queue in concurrency])
         DBOS.launch()
         for queue, number in concurrency.items():
-            DBOS.register_queue(
-                queue.value, worker_concurrency=number, polling_interval_sec=POLL_SECONDS, on_conflict="always_update")
+            each = SENDS_PER_DESTINATION if queue is Queue.SEND else None
+            DBOS.register_queue(queue.value, worker_concurrency=number, partition_concurrency=each,
+                                polling_interval_sec=POLL_SECONDS, on_conflict="always_update")
         self._client = DBOSClient(system_database_engine=self._engine, serializer=DBOSPortableJSONSerializer())
 
     def stop(self, timeout_seconds: int = 15) -> None:
@@ -136,7 +153,7 @@ class Jobs:
 
     def put(
         self, connection: sa.Connection, *, stage: str, key: str, priority: Priority, arguments: JSON,
-        delay_seconds: float = 0,
+        delay_seconds: float = 0, partition: str = "",
     ) -> None:
         """Enqueue in the caller's transaction. A key that was ever used is not run again."""
         options: dict[str, Any] = {
@@ -145,6 +162,8 @@ class Jobs:
         }
         if delay_seconds > 0:
             options["delay_seconds"] = delay_seconds
+        if partition:
+            options["queue_partition_key"] = partition
         self._running().enqueue_in_transaction(connection, options, arguments)  # type: ignore[arg-type]
 
     def dead(self) -> list[DeadJob]:
@@ -194,19 +213,23 @@ def _first(call: Any) -> JSON:
     return dict(arguments[0]) if arguments else {}
 
 
-def _guarded(stage: Stage) -> Callable[[JSON], JSON]:
+def _guarded(stage: Stage, on_device_lost: Callable[[], None]) -> Callable[[JSON], JSON]:
     """The worker loop's edge: retryable errors go back to DBOS, everything else becomes a failure result."""
 
     def work(arguments: JSON) -> JSON:
         try:
             return stage.work(arguments)
+        except DeviceLost:
+            on_device_lost()
+            raise
         except NodeError as error:
             if error.retryable:
                 raise
             return {"failure": {"error": type(error).__name__, "reason": str(error)}}
         except Exception as error:  # noqa: BLE001 - the worker loop's edge
-            log.error("stage %s failed: %s: %s", stage.name, type(error).__name__, error,
-                      extra={"action": "stage.error", "stage": stage.name})
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            log.error("stage %s failed: %s in %s line %s", stage.name, type(error).__name__, place.filename,
+                      place.lineno, extra={"action": "stage.error", "stage": stage.name})
             return {"failure": {"error": type(error).__name__, "reason": f"unexpected {type(error).__name__}"}}
 
     return work

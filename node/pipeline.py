@@ -58,8 +58,8 @@ SEQUENCE: tuple[Stage, ...] = (
     Stage(name="findings", queue=Queue.FINDINGS, function=reading.findings, effect=_no_effect),
     Stage(name="guard", queue=Queue.REPORT, function=reading.guard, effect=reading.commit_guard),
     Stage(name="write", queue=Queue.REPORT, function=reporting.write, effect=reporting.commit_write),
-    Stage(name="deliver", queue=Queue.SEND, function=reporting.deliver, effect=reporting.commit_deliver),
-    Stage(name="notify", queue=Queue.SEND, function=reporting.notify, effect=reporting.commit_notify),
+    Stage(name="deliver", queue=Queue.REPORT, function=reporting.deliver, effect=reporting.commit_deliver),
+    Stage(name="notify", queue=Queue.REPORT, function=reporting.notify, effect=reporting.commit_notify),
 )
 
 EARLY = "early"
@@ -67,6 +67,9 @@ EARLY = "early"
 
 BEFORE_RANK = ("plan", "decode", "triage", "rank")
 """Stages whose failure fails the study's entry; a later failure leaves the flag as it is."""
+
+RETRY_SECONDS = (5.0, 30.0, 120.0, 600.0, 600.0, 600.0)
+"""When a stage is put again after a failure that may pass by itself."""
 
 QUEUE_OF = {stage.name: stage.queue for stage in SEQUENCE} | {EARLY: Queue.TRIAGE} | sending.QUEUE_OF
 
@@ -80,16 +83,48 @@ def _job(desk: Desk, stage: Stage) -> Job:
     def commit(connection: sa.Connection, arguments: JSON, result: JSON) -> None:
         ref = RunRef.of(arguments)
         _record(desk, connection, ref, stage.name, result)
-        if result.get("end"):
-            _end(connection, ref, stage.name, result["reason"])
-            return
-        stage.effect(desk, connection, ref, read_run(connection, ref), result)
-        _put_next(desk, connection, ref, stage, result)
+        state = read_run(connection, ref)
+        if state.study.version > ref.version:
+            _supersede(desk, connection, ref, state)
+        elif result.get("end"):
+            _end(desk, connection, ref, stage.name, result["reason"])
+        else:
+            stage.effect(desk, connection, ref, state, result)
+            _put_next(desk, connection, ref, stage, result)
 
-    return Job(
-        name=stage.name, queue=stage.queue, work=lambda arguments: stage.function(desk, RunRef.of(arguments)),
-        commit=commit, failed=lambda connection, arguments, failure: _fail(
-            desk, connection, RunRef.of(arguments), stage.name, failure))
+    def failed(connection: sa.Connection, arguments: JSON, failure: Failure) -> None:
+        tries = arguments.get("tries", 0)
+        if failure.retryable and tries < len(RETRY_SECONDS):
+            _defer(desk, connection, stage, arguments, failure)
+        elif stage.name == "findings":  # triage stands alone: its flag must reach the PACS
+            commit(connection, arguments, {"state": FindingsState.FAILED.value, "reason": failure.reason})
+        else:
+            _fail(desk, connection, RunRef.of(arguments), stage.name, failure)
+
+    return Job(name=stage.name, queue=stage.queue, commit=commit, failed=failed,
+               work=lambda arguments: stage.function(desk, RunRef.of(arguments)))
+
+
+def _defer(desk: Desk, connection: sa.Connection, stage: Stage, arguments: JSON, failure: Failure) -> None:
+    """Disk or database were away for longer than a job may wait: the stage is put again, later."""
+    ref, tries = RunRef.of(arguments), arguments.get("tries", 0)
+    audit.append(connection, desk.chain, AuditEvent(
+        action="stage.deferred", study_instance_uid=ref.study_instance_uid,
+        detail={"version": ref.version, "stage": stage.name, "error": failure.error, "tries": tries + 1}))
+    desk.put(connection, stage=stage.name, key=f"{_key(stage, ref)}:t{tries + 1}", priority=ref.priority,
+             arguments={**arguments, "tries": tries + 1}, delay_seconds=RETRY_SECONDS[tries])
+
+
+def _supersede(desk: Desk, connection: sa.Connection, ref: RunRef, state: RunState) -> None:
+    """A newer version has begun: this one says nothing any more, so that nothing older arrives after it."""
+    audit.append(connection, desk.chain, AuditEvent(
+        action="run.superseded", study_instance_uid=ref.study_instance_uid,
+        detail={"version": ref.version, "by": state.study.version}))
+    reporting.finish_run(connection, ref, "superseded", f"version {state.study.version} has begun")
+
+
+def _key(stage: Stage, ref: RunRef) -> str:
+    return f"{stage.name}:{ref.study_instance_uid}:v{ref.version}"
 
 
 def _record(desk: Desk, connection: sa.Connection, ref: RunRef, name: str, result: JSON) -> None:
@@ -130,13 +165,13 @@ def _put_next(desk: Desk, connection: sa.Connection, ref: RunRef, stage: Stage, 
     if stage.name == "rank" and result["ai_priority"] is not None:
         priority = Priority.higher(priority, Priority(result["ai_priority"]))
     following = SEQUENCE[index]
-    desk.put(connection, stage=following.name, key=f"{following.name}:{ref.study_instance_uid}:v{ref.version}",
-             priority=priority, arguments=ref.arguments(priority))
+    desk.put(connection, stage=following.name, key=_key(following, ref), priority=priority,
+             arguments=ref.arguments(priority))
 
 
-def _end(connection: sa.Connection, ref: RunRef, name: str, reason: str) -> None:
+def _end(desk: Desk, connection: sa.Connection, ref: RunRef, name: str, reason: str) -> None:
     """No model may speak, or none can: the study keeps its place and says why."""
-    planning.commit_declined(connection, ref, reason)
+    planning.commit_declined(desk, connection, ref, reason)
     reporting.finish_run(connection, ref, "not_evaluable", reason)
     log.info("study %s v%d is not evaluable: %s", ref.study_instance_uid, ref.version, reason,
              extra={"action": "study.not_evaluable", "study": ref.study_instance_uid, "stage": name})
@@ -151,7 +186,7 @@ def _fail(desk: Desk, connection: sa.Connection, ref: RunRef, name: str, failure
         worklist.advance(
             connection, ref.study_instance_uid, ref.version, worklist.Phase.RANKED, state=EntryState.FAILED,
             reason=reason, ai_priority=None, findings_state=FindingsState.FAILED, report_state=ReportState.FAILED)
-    elif name in ("findings", "guard"):
+    elif name == "guard":
         worklist.advance(
             connection, ref.study_instance_uid, ref.version, worklist.Phase.REPORTED,
             findings_state=FindingsState.FAILED, report_state=ReportState.FAILED, dossier={"report_reason": reason})

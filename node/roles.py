@@ -7,11 +7,11 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import sqlalchemy as sa
 
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 2.0
 DEAD_AFTER_SECONDS = 30.0
+FORGOTTEN_AFTER_SECONDS = 86_400.0
 
 
 class Role(Enum):
@@ -62,14 +63,28 @@ def take_slot(data_dir: Path, role: Role) -> Slot:
     raise StorageError(f"{folder}: 64 processes of role {role.value} run already on this machine")
 
 
+class Recovery(Protocol):
+    """What is asked of the job engine about processes that died."""
+
+    def pending_owners(self) -> set[str]: ...
+
+    def recover(self, executor_id: str) -> int: ...
+
+
+def forget_gone(connection: sa.Connection) -> int:
+    """Remove the rows of processes that were silent for a day; how many."""
+    limit = server_now(connection) - FORGOTTEN_AFTER_SECONDS
+    return connection.execute(sa.delete(role_status).where(role_status.c.beat_at < limit)).rowcount
+
+
 class Heartbeat:
     """Writes this process's row every two seconds and, when a peer died, gets its jobs recovered."""
 
     def __init__(
-        self, engine: sa.Engine, slot: Slot, role: Role, incarnation: str, recover: Callable[[str], int] | None = None
+        self, engine: sa.Engine, slot: Slot, role: Role, incarnation: str, jobs: Recovery | None = None
     ) -> None:
         self._engine, self._slot, self._role, self._incarnation = engine, slot.name, role, incarnation
-        self._recover = recover
+        self._jobs = jobs
         self._stop = threading.Event()
         self._state: tuple[bool, JSON] = (False, {})
         self._healthy_since: float | None = None
@@ -104,16 +119,17 @@ class Heartbeat:
             self._judge(ages)
 
     def _judge(self, ages: Mapping[str, float]) -> None:
-        if self._recover is None:
+        if self._jobs is None:
             return
         self._healthy_since = self._healthy_since or 0.0
         self._healthy_since += BEAT_SECONDS
         if self._healthy_since < DEAD_AFTER_SECONDS:
             return
-        for slot, age in ages.items():
-            if slot != self._slot and age > DEAD_AFTER_SECONDS and self._recover(slot):
-                log.warning("jobs of %s, silent for %.0f s, were recovered", slot, age,
-                            extra={"action": "role.recovered", "slot": slot})
+        silent = {slot for slot, age in ages.items() if age > DEAD_AFTER_SECONDS and slot != self._slot}
+        for slot in silent & self._jobs.pending_owners() if silent else ():
+            number = self._jobs.recover(slot)
+            log.warning("%d jobs of %s, silent for %.0f s, were recovered", number, slot, ages[slot],
+                        extra={"action": "role.recovered", "slot": slot})
 
     def stop(self) -> None:
         """Leave: the row says not ready from here on."""

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from node import audit, routing
 from node.arrivals import REJECTED, Arrival
 from node.config import StudySection
-from node.database import insert_ignore, instance, now, run, study, transaction
+from node.database import insert_ignore, instance, now, reading, rejection, run, study, transaction
 from node.domain import JSON, AuditEvent, ImageHead, InstanceState, Lane, Priority, Study
 from node.errors import BadInput
 from node.interfaces import Put
@@ -49,15 +49,16 @@ class Studies:
 
     def record(self, connection: sa.Connection, arrival: Arrival) -> None:
         """Book one arrival: its state, the study it belongs to, the audit event."""
+        lost = self._take_away(connection, arrival)
         if not self._claim(connection, arrival):
             return
         found = arrival.instance
         audit.append(connection, self._chain, AuditEvent(
             action=f"instance.{arrival.state.value}", study_instance_uid=found.study_instance_uid,
             sop_instance_uid=found.sop_instance_uid, detail={"instance": found.id, "reason": arrival.reason}))
+        self._reopen(connection, lost, found.received_at.timestamp())
         if arrival.state in (InstanceState.ECHO, InstanceState.DUPLICATE):
             return
-        self._supersede(connection, arrival)
         booked = self._book(connection, arrival)
         self._hooks.accepted(connection, arrival, booked)
 
@@ -71,15 +72,40 @@ class Studies:
         )
         return connection.execute(claim).rowcount == 1
 
-    def _supersede(self, connection: sa.Connection, arrival: Arrival) -> None:
-        old = instance.c.id == arrival.replaces if arrival.replaces is not None else sa.false()
-        rejected = sa.and_(
-            instance.c.sop_instance_uid.in_(arrival.rejects),
-            instance.c.study_instance_uid == arrival.instance.study_instance_uid,
-        ) if arrival.rejects else sa.false()
-        connection.execute(
-            sa.update(instance).where(sa.or_(old, rejected), instance.c.id != arrival.instance.id)
-            .values(state=InstanceState.SUPERSEDED.value, evidence=False, reason=arrival.reason or REJECTED))
+    def _take_away(self, connection: sa.Connection, arrival: Arrival) -> set[str]:
+        """Take replaced and rejected instances out of use; the studies that lost evidence by it."""
+        mine = sa.exists().where(instance.c.id == arrival.instance.id, instance.c.state == InstanceState.RECEIVED.value)
+        lost: set[str] = set()
+        if arrival.replaces is not None:
+            lost |= self._withdraw(connection, sa.and_(instance.c.id == arrival.replaces, mine), arrival.reason,
+                                   InstanceState.SUPERSEDED)
+        for uid in arrival.rejects:
+            insert_ignore(connection, rejection, sop_instance_uid=uid, note_uid=arrival.instance.sop_instance_uid,
+                          study_instance_uid=arrival.instance.study_instance_uid, rejected_at=now())
+        if arrival.rejects:
+            named = sa.and_(instance.c.sop_instance_uid.in_(arrival.rejects),
+                            instance.c.study_instance_uid == arrival.instance.study_instance_uid)
+            lost |= self._withdraw(connection, named, REJECTED, InstanceState.REJECTED)
+        return lost
+
+    def _withdraw(
+        self, connection: sa.Connection, which: sa.ColumnElement[bool], reason: str, state: InstanceState
+    ) -> set[str]:
+        known = sa.select(instance.c.id).where(which, instance.c.state == InstanceState.ACCEPTED.value)
+        evidence = connection.execute(
+            sa.select(instance.c.id).where(instance.c.id.in_(known), instance.c.evidence)).scalars().all()
+        rows = connection.execute(
+            sa.update(instance).where(instance.c.id.in_(known))
+            .values(state=state.value, evidence=False, reason=reason)
+            .returning(instance.c.id, instance.c.study_instance_uid)).all()
+        return {row.study_instance_uid for row in rows if row.id in evidence}
+
+    def _reopen(self, connection: sa.Connection, studies: set[str], at: float) -> None:
+        """A study whose evidence was taken away gets a new version, whatever replaced it."""
+        if studies:
+            connection.execute(
+                sa.update(study).where(study.c.study_instance_uid.in_(studies), ~study.c.open)
+                .values(open=True, opened_at=at, last_received_at=at))
 
     def _book(self, connection: sa.Connection, arrival: Arrival) -> Study:
         found, head = arrival.instance, arrival.head
@@ -106,19 +132,15 @@ class Studies:
         return routing.lane(head, datetime.now(UTC).astimezone(), self._settings.historical_hours)
 
     def _opens(self, version: int, arrival: Arrival) -> bool:
-        """A study that was never complete takes anything; later, eligible or changed evidence opens it again."""
+        """A study that was never complete takes anything; later, only eligible evidence opens it again."""
         if version == 0:
             return True
-        if arrival.rejects:
-            return True
-        if arrival.replaces is not None and arrival.evidence:
-            return True  # what was said about the image it replaces does not hold any more, eligible or not
         return (arrival.evidence and arrival.head is not None
                 and self._hooks.eligible(arrival.head, arrival.instance.calling_ae_title))
 
     def complete_due(self) -> int:
         """Start a version for every study that is complete; how many."""
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             due = connection.execute(sa.select(study).where(self._is_due(now()))).all()
         return sum(self._start(row) for row in due)
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from node.roles import Role
 
@@ -20,6 +21,13 @@ log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
 STOP_SECONDS = 18.0
 BACKOFF_SECONDS = (0.2, 1.0, 5.0, 15.0)
+
+
+def visible_gpus() -> list[int]:
+    """NVIDIA GPUs of this machine, as its driver lists them; CUDA_VISIBLE_DEVICES of the operator stands."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return []
+    return list(range(len(list(Path("/proc/driver/nvidia/gpus").glob("*")))))
 
 
 def die_with_parent() -> None:
@@ -36,6 +44,7 @@ class Child:
     started_at: float = 0.0
     deaths: int = 0
     due_at: float = 0.0
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -45,11 +54,16 @@ class Supervisor:
     command: Sequence[str]
     roles: Sequence[Role]
     incarnation: str
+    #: Each worker gets one of them; without any there is one worker, on the CPU.
+    gpus: Sequence[int] = ()
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> int:
         """Until stopped; 0 when all roles ended well, 1 when one had to be killed."""
         children = [Child(role) for role in self.roles]
+        workers = [child for child in children if child.role is Role.WORKER]
+        for worker, gpu in zip(workers, self.gpus, strict=False):
+            worker.environment = {"CUDA_VISIBLE_DEVICES": str(gpu)}
         while not self.stopping.wait(0.1):
             for child in children:
                 self._tend(child)
@@ -64,13 +78,14 @@ class Supervisor:
             child.due_at = now + BACKOFF_SECONDS[min(child.deaths, len(BACKOFF_SECONDS)) - 1]
             child.process = None
         if child.process is None and now >= child.due_at:
-            child.process = self._start(child.role)
+            child.process = self._start(child)
             child.started_at = now
 
-    def _start(self, role: Role) -> subprocess.Popen[bytes]:
+    def _start(self, child: Child) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "node", *self.command, "--role", role.value,
+            [sys.executable, "-m", "node", *self.command, "--role", child.role.value,
              "--incarnation", self.incarnation, "--parent", str(os.getpid())],
+            env={**os.environ, **child.environment},
         )
 
     def _stop(self, children: Sequence[Child]) -> int:

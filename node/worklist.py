@@ -118,7 +118,7 @@ def _fresh_version(version: int) -> dict[str, Any]:
     columns = worklist_entry.c
     start: dict[str, Any] = {
         "findings_state": FindingsState.PENDING.value, "report_state": ReportState.PENDING.value,
-        "reason": "", "dossier": {},
+        "reason": "", "dossier": {}, "findings": [],
     }
     return {
         name: sa.case((columns.version < version, sa.literal(value, columns[name].type)), else_=columns[name])

@@ -7,7 +7,7 @@ stored. Jobs ``send``, ``commit`` and ``commit-check`` carry the arguments of on
 
 from node.delivery.attempt import COMMIT, COMMIT_CHECK, SEND, Attempt, Office
 from node.delivery.commitment import check, record_commitment, record_request, record_request_failure, request
-from node.delivery.letters import Selection, discard, list_deliveries, of_study, requeue, retry
+from node.delivery.letters import Selection, discard, list_deliveries, of_study, requeue, retry, supersede
 from node.delivery.rules import gate, weakest
 from node.delivery.sending import queue, record, record_failure, send
 
@@ -33,5 +33,6 @@ __all__ = [
     "requeue",
     "retry",
     "send",
+    "supersede",
     "weakest",
 ]

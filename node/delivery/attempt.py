@@ -8,9 +8,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from node import audit
+from node import audit, worklist
 from node.config import DeliverySection, Destination
-from node.database import delivery, now, worklist_entry
+from node.database import delivery, now
 from node.domain import JSON, AuditEvent, DeliveryState, Priority
 from node.interfaces import PacsClient, Put
 
@@ -30,6 +30,7 @@ class Office:
     destinations: Mapping[str, Destination]
     settings: DeliverySection
     data_dir: Path
+    allow_demo: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ class Attempt:
         """Enqueue this attempt as a job of ``stage``."""
         key = f"{stage}:{self.study_instance_uid}:v{self.version}:{self.destination}:r{self.round}:a{self.number}"
         put(connection, stage=stage, key=key, priority=self.priority, arguments={**self.arguments, **more},
-            delay_seconds=delay_seconds)
+            delay_seconds=delay_seconds, partition=self.destination)
 
     @property
     def rows(self) -> sa.ColumnElement[bool]:
@@ -90,11 +91,7 @@ def move(
         .values(state=state.value, status=status, reason=reason, updated_at=now(), **more))
     note(connection, chain, attempt, action, sop_instance_uid, {"status": status, "reason": reason})
     if state in (DeliveryState.STORED, DeliveryState.COMMITTED):
-        connection.execute(
-            sa.update(worklist_entry)
-            .where(worklist_entry.c.study_instance_uid == attempt.study_instance_uid,
-                   worklist_entry.c.notified_at.is_(None))
-            .values(notified_at=now()))
+        worklist.mark_notified(connection, attempt.study_instance_uid, now())
 
 
 def note(

@@ -77,6 +77,23 @@ def _mark(connection: sa.Connection, chain: str, selection: Selection, action: s
     return len(rows)
 
 
+def supersede(connection: sa.Connection, chain: str, study_instance_uid: str, version: int) -> int:
+    """What older versions have waiting and never sent is not sent any more; how many instances."""
+    columns = delivery.c
+    rows = connection.execute(
+        sa.update(delivery)
+        .where(columns.study_instance_uid == study_instance_uid, columns.version < version,
+               columns.state == DeliveryState.QUEUED.value)
+        .values(state=DeliveryState.DISCARDED.value, reason=f"superseded by version {version}", updated_at=now())
+        .returning(columns.sop_instance_uid, columns.destination, columns.version)).all()
+    for row in rows:
+        audit.append(connection, chain, AuditEvent(
+            action="delivery.discarded", study_instance_uid=study_instance_uid,
+            sop_instance_uid=row.sop_instance_uid,
+            detail={"destination": row.destination, "version": row.version, "superseded_by": version}))
+    return len(rows)
+
+
 def requeue(connection: sa.Connection, chain: str, put: Put, settings: DeliverySection) -> int:
     """Turn marks into a new round with a first job each; how many instances. The clerk calls it often."""
     if connection.scalar(sa.select(sa.literal(1)).where(delivery.c.retry_requested).limit(1)) is None:

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 from node.config import DeliverySection, Destination
 from node.domain import DeliveryState
+from node.worklist import WEAKEST_FIRST
 
 NO_SUCH_OBJECT_INSTANCE = 0x0112
 """Failure Reason of a commitment report (PS3.3 C.14.1.1): the peer does not hold the instance."""
@@ -19,10 +20,6 @@ PERMANENT = frozenset({0x0117, 0x0118, 0x0119, 0x0122, 0x0124})
 
 OPEN = (DeliveryState.QUEUED, DeliveryState.SENT)
 """Still to be proved."""
-
-STRENGTH = (
-    DeliveryState.FAILED, DeliveryState.QUEUED, DeliveryState.SENT, DeliveryState.STORED, DeliveryState.COMMITTED)
-"""From the weakest proof to the strongest."""
 
 
 def gate(destination: Destination, demo_model: bool, allow_demo: bool) -> str:
@@ -69,4 +66,5 @@ def retry_delay(settings: DeliverySection, attempt: int) -> float | None:
 
 def weakest(states: Iterable[DeliveryState]) -> DeliveryState:
     """The least proof among instances and destinations; discarded ones do not count, ``none`` when none does."""
-    return min((state for state in states if state in STRENGTH), key=STRENGTH.index, default=DeliveryState.NONE)
+    known = (state for state in states if state in WEAKEST_FIRST)
+    return min(known, key=WEAKEST_FIRST.index, default=DeliveryState.NONE)

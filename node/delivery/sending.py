@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from node.config import Destination
 from node.database import delivery, insert_ignore, now, report, transaction
 from node.delivery.attempt import COMMIT, SEND, Attempt, Office, move, note
-from node.delivery.rules import OPEN, SUCCESS, judge, retry_delay
+from node.delivery.rules import OPEN, SUCCESS, gate, judge, retry_delay
 from node.domain import JSON, DeliveryState, Priority, ReportObject
 from node.errors import PeerError
 from node.interfaces import Put
@@ -61,7 +61,8 @@ def send(office: Office, arguments: JSON) -> JSON:
     attempt = Attempt.of(arguments)
     with transaction(office.engine) as connection:
         rows = connection.execute(
-            sa.select(delivery.c.sop_instance_uid, delivery.c.state, report.c.series_instance_uid, report.c.path)
+            sa.select(delivery.c.sop_instance_uid, delivery.c.state, report.c.series_instance_uid, report.c.path,
+                      report.c.demo)
             .join(report, report.c.sop_instance_uid == delivery.c.sop_instance_uid)
             .where(attempt.rows, delivery.c.state.in_([state.value for state in OPEN]))
             .order_by(report.c.kind)).all()
@@ -72,6 +73,9 @@ def _send(office: Office, attempt: Attempt, rows: Sequence[_Row]) -> list[JSON]:
     destination = office.destinations.get(attempt.destination)
     if destination is None:
         reason = f"destinations has no {attempt.destination!r} any more; add it again or discard the delivery"
+        return [_nothing_left(row, reason, final=True) for row in rows]
+    reason = gate(destination, any(row.demo for row in rows), office.allow_demo)
+    if reason:  # the destination or the setting changed since it was queued
         return [_nothing_left(row, reason, final=True) for row in rows]
     found = _found(office, destination, attempt, rows)
     outcomes = [_outcome(row, sent=True, status=SUCCESS, reason="found by query") for row in rows

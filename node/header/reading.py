@@ -22,7 +22,7 @@ from node.header.elements import (
     walk,
 )
 from node.header.scanning import inflated
-from node.header.texts import decoded
+from node.header.texts import decoded, plain
 
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 """Float, Double Float and Pixel Data (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 from pydicom.charset import convert_encodings, decode_bytes

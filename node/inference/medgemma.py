@@ -23,7 +23,7 @@ from node.inference.answer import VOCABULARY, Answer, parse, schema
 from node.inference.checkpoints import ModelKind, manifest, resolve_checkpoint
 from node.inference.identity import model_identity, scorer_sha256
 from node.inference.preprocessing import model_pixels, square_side
-from node.inference.torch_runtime import choose_device, choose_dtype, load_weights, loading
+from node.inference.torch_runtime import choose_device, choose_dtype, load_weights, loading, working_device
 
 _END_OF_TURN = "<end_of_turn>"
 
@@ -123,7 +123,7 @@ class MedGemma:
         """Greedy text of at most ``budget`` tokens, held to the grammar, not yet validated."""
         inputs = self._inputs(images)
         asked = inputs["input_ids"].shape[1]
-        with self._one_at_a_time:
+        with self._one_at_a_time, working_device(self.identity.name):
             written = self._model.generate(
                 **inputs,
                 max_new_tokens=budget,

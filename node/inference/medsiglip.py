@@ -20,7 +20,14 @@ from node.inference.identity import model_identity, scorer_sha256
 from node.inference.operating_points import Calibration
 from node.inference.preprocessing import model_pixels, normalised, square_side
 from node.inference.prompt_vectors import PromptVectors, prompt_vectors
-from node.inference.torch_runtime import choose_batch, choose_device, choose_dtype, load_weights, loading
+from node.inference.torch_runtime import (
+    choose_batch,
+    choose_device,
+    choose_dtype,
+    load_weights,
+    loading,
+    working_device,
+)
 
 
 class MedSigLIP:
@@ -104,7 +111,8 @@ class MedSigLIP:
         pixels = normalised(
             [model_pixels(image, self._side, self.prompt_set.resize) for image in images], self._mean, self._std
         )
-        scores = torch.sigmoid(self._vectors(pixels) @ self._contrast).cpu()
+        with working_device(self.identity.name):
+            scores = torch.sigmoid(self._vectors(pixels) @ self._contrast).cpu()
         if not torch.isfinite(scores).all():
             raise ModelOutputError(f"{self.identity.name}: a score is not a number; set models.triage.dtype to float32")
         return [dict(zip(self._keys, row, strict=True)) for row in scores.tolist()]

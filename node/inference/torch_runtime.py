@@ -12,7 +12,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from node.errors import ConfigurationError, ModelUnavailable
+from node.errors import ConfigurationError, DeviceLost, ModelUnavailable
 
 #: Weight files from this size on hold over 100 M parameters, even at two bytes each.
 LARGE_BYTES = 200_000_000
@@ -95,6 +95,16 @@ def load_weights(model_class: Any, directory: Path, dtype: torch.dtype, device: 
         if missing := sorted(report["missing_keys"]):
             raise ValueError(f"{len(missing)} weights are missing, the first is {missing[0]}")
         return model.to(device).eval().requires_grad_(False)
+
+
+@contextmanager
+def working_device(model: str) -> Iterator[None]:
+    """Around every forward pass: an error that stays with the process becomes DeviceLost."""
+    try:
+        yield
+    except torch.AcceleratorError as error:
+        reason = str(error).partition("\n")[0]
+        raise DeviceLost(f"{model}: the device failed ({reason}); a new process is needed") from error
 
 
 def describe_devices() -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from node import header, routing, worklist
 from node.arrivals import evidence_of
-from node.database import insert_ignore, now, score, study
+from node.database import insert_ignore, instance, now, reading, score, study
 from node.domain import (
     JSON,
     EntryState,
@@ -69,7 +71,7 @@ def triage(desk: Desk, ref: RunRef) -> JSON:
 
 def early(desk: Desk, arguments: JSON) -> JSON:
     """Score one projection as it arrives; an image that is not eligible is left for completion to explain."""
-    with desk.engine.connect() as connection:
+    with reading(desk.engine) as connection:
         found = evidence_of(connection, [arguments["instance_id"]])[0]
     head = header.read(desk.data_dir / found.path)
     section = routing.pipeline_for([head], [found.calling_ae_title], desk.config.pipelines)
@@ -100,7 +102,7 @@ def _known(desk: Desk, model: TriageModel, found: Iterable[int]) -> dict[int, di
     query = sa.select(score.c.instance_id, score.c.scores).where(
         score.c.instance_id.in_(list(found)), score.c.model_sha256 == model.identity.sha256,
         score.c.prompt_set == model.prompt_set.name)
-    with desk.engine.connect() as connection:
+    with reading(desk.engine) as connection:
         return {row.instance_id: row.scores for row in connection.execute(query)}
 
 
@@ -200,17 +202,27 @@ def commit_early(desk: Desk, connection: sa.Connection, result: JSON) -> None:
     uid = found.study_instance_uid
     # Two images of a study may be scored at once: the second to come here sees the score of the first.
     connection.execute(sa.update(study).where(study.c.study_instance_uid == uid).values(version=study.c.version))
-    _keep(connection, uid, found.sop_instance_uid, found.id, result["model_sha256"], result["prompt_set"], values)
-    booked = connection.execute(sa.select(study).where(study.c.study_instance_uid == uid)).one()
-    if not booked.open or booked.lane != Lane.FRESH.value:
-        return
     model = _model(desk, result["prompt_set"])
-    rows = connection.execute(sa.select(score.c.sop_instance_uid, score.c.scores).where(
-        score.c.study_instance_uid == uid, score.c.model_sha256 == model.identity.sha256,
-        score.c.prompt_set == model.prompt_set.name)).all()
+    _keep(connection, uid, found.sop_instance_uid, found.id, result["model_sha256"], model.prompt_set.name, values)
+    booked = connection.execute(sa.select(study).where(study.c.study_instance_uid == uid)).one()
+    if not booked.open or booked.lane != Lane.FRESH.value or _is_closed_for_today(desk, booked):
+        return
+    rows = connection.execute(
+        sa.select(score.c.sop_instance_uid, score.c.scores)
+        .join(instance, instance.c.id == score.c.instance_id)
+        .where(score.c.study_instance_uid == uid, score.c.model_sha256 == result["model_sha256"],
+               score.c.prompt_set == model.prompt_set.name, instance.c.evidence)).all()
+    if not rows:
+        return  # taken out of use while it was scored
     combined = combine(model, [(row.sop_instance_uid, row.scores) for row in rows])
     place = ai_priority(combined)
     worklist.advance(
         connection, uid, booked.version + 1, worklist.Phase.PROVISIONAL, state=EntryState.PROVISIONAL,
         ai_priority=place, findings=shown(combined), demo_model=model.identity.demo,
         decisive_at=found.received_at.timestamp())
+
+
+def _is_closed_for_today(desk: Desk, booked: sa.Row[Any]) -> bool:
+    """No version can start any more today: the entry of the last one stays as it is."""
+    today = datetime.now(UTC).date().isoformat()
+    return bool(booked.versions_on == today and booked.versions_today >= desk.config.study.max_versions_per_day)

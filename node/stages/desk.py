@@ -13,12 +13,11 @@ from pydantic import TypeAdapter
 
 from node.arrivals import evidence_of
 from node.config import Config, PipelineSection
-from node.database import run, study
+from node.database import reading, run, study
 from node.domain import (
     JSON,
     FindingsPrompt,
     Lane,
-    ModelIdentity,
     Priority,
     PromptSet,
     ReceivedInstance,
@@ -94,7 +93,7 @@ class RunState:
 
 def load_run(engine: sa.Engine, ref: RunRef) -> RunState:
     """Read the run, its study and its evidence."""
-    with engine.connect() as connection:
+    with reading(engine) as connection:
         return read_run(connection, ref)
 
 
@@ -119,11 +118,6 @@ def dump(kind: Any, value: Any) -> Any:
 def parse(kind: Any, value: Any) -> Any:
     """A domain value from the JSON that :func:`dump` made."""
     return TypeAdapter(kind).validate_python(value)
-
-
-def identity_of(value: JSON | None) -> ModelIdentity | None:
-    """A model identity from JSON, if there is one."""
-    return parse(ModelIdentity, value) if value else None
 
 
 def local(seconds: float) -> datetime:

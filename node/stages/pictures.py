@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import json
-import os
+import time
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,8 +27,10 @@ def prepare(data_dir: Path, found: ReceivedInstance) -> ModelImage:
         StorageError: the working folder cannot be written.
     """
     pixels, notes = _files(data_dir, found.id)
-    if notes.exists():
+    try:
         return _load(pixels, notes, found)
+    except (OSError, ValueError):
+        pass  # not there yet, or removed by the end of another version: decoded again
     image = images.projection(data_dir / found.path)
     try:
         _save(pixels, notes, image)
@@ -43,27 +46,37 @@ def discard(data_dir: Path, instance_ids: Iterable[int]) -> None:
             file.unlink(missing_ok=True)
 
 
+def sweep(data_dir: Path, older_than_seconds: float = 86_400.0) -> int:
+    """Remove working copies that no run has touched for a day; how many files."""
+    limit, removed = time.time() - older_than_seconds, 0
+    for file in (data_dir / "work").glob("*"):
+        try:
+            if file.stat().st_mtime < limit:
+                file.unlink()
+                removed += 1
+        except FileNotFoundError:  # a run ended meanwhile
+            continue
+    return removed
+
+
 def _files(data_dir: Path, instance_id: int) -> tuple[Path, Path]:
     folder = data_dir / "work"
     return folder / f"{instance_id}.npy", folder / f"{instance_id}.json"
 
 
 def _save(pixels: Path, notes: Path, image: ModelImage) -> None:
+    """Under a name of its own first, as early triage and decode may prepare one image at once."""
     pixels.parent.mkdir(parents=True, exist_ok=True)
     grey = bool((image.pixels == image.pixels[..., :1]).all())
-    with _temporary(pixels).open("wb") as file:
+    temporary = pixels.with_suffix(f".{uuid.uuid4().hex}.tmp")
+    with temporary.open("wb") as file:
         np.save(file, image.pixels[..., 0] if grey else image.pixels)
-    _temporary(pixels).replace(pixels)
-    _temporary(notes).write_text(json.dumps({
+    temporary.replace(pixels)
+    temporary.write_text(json.dumps({
         "frame": image.frame, "side_known": image.side_known,
         "transforms": [[step.name, step.parameters] for step in image.transforms],
     }), encoding="utf-8")
-    _temporary(notes).replace(notes)
-
-
-def _temporary(path: Path) -> Path:
-    """A name of its own per process, as two workers may decode the same image at once."""
-    return path.with_suffix(f"{path.suffix}.{os.getpid()}.tmp")
+    temporary.replace(notes)
 
 
 def _load(pixels: Path, notes: Path, found: ReceivedInstance) -> ModelImage:

@@ -7,13 +7,15 @@ from datetime import date
 
 import sqlalchemy as sa
 
-from node import header, routing, worklist
+from node import delivery, header, routing, worklist
 from node.config import PipelineSection
+from node.database import instance, reading
 from node.domain import (
     JSON,
     EntryState,
     FindingsState,
     ImageHead,
+    InstanceState,
     PromptSet,
     ReportState,
 )
@@ -34,7 +36,7 @@ def plan(desk: Desk, ref: RunRef) -> JSON:
     reasons = {instance_id: routing.decline(head, eligibility, desk.today()) for instance_id, head in heads.items()}
     eligible = [instance_id for instance_id, reason in reasons.items() if not reason]
     if section is None or not eligible:
-        return {"end": True, "reason": _why(reasons, heads, section)}
+        return {"end": True, "reason": _why(reasons, heads, section) or _unread(desk, ref) or NO_IMAGE}
     remarks = {remark for instance_id in eligible
                for remark in routing.remarks(heads[instance_id], eligibility, desk.today())}
     declined = {heads[instance_id].sop_instance_uid: reason for instance_id, reason in reasons.items() if reason}
@@ -61,7 +63,17 @@ def _why(reasons: Mapping[int, str], heads: Mapping[int, ImageHead], section: Pi
     if heads and section is None:
         modalities = ", ".join(sorted({head.modality or "unknown" for head in heads.values()}))
         return f"no pipeline takes this study (modality {modalities})"
-    return NO_IMAGE
+    return ""
+
+
+def _unread(desk: Desk, ref: RunRef) -> str:
+    """Why files of the study could not be read, if there are any."""
+    query = sa.select(instance.c.reason).where(
+        instance.c.study_instance_uid == ref.study_instance_uid,
+        instance.c.state == InstanceState.UNREADABLE.value)
+    with reading(desk.engine) as connection:
+        reason = connection.execute(query.order_by(instance.c.id)).scalar()
+    return f"unreadable: {reason}" if reason else ""
 
 
 def eligible_late(
@@ -73,8 +85,9 @@ def eligible_late(
     return section is not None and not routing.decline(head, prompt_sets[section.prompt_set].eligibility, today)
 
 
-def commit_declined(connection: sa.Connection, ref: RunRef, reason: str) -> None:
-    """Nothing may be said about this study: the entry says why, and nothing is sent."""
+def commit_declined(desk: Desk, connection: sa.Connection, ref: RunRef, reason: str) -> None:
+    """Nothing may be said about this study: the entry says why, and nothing is sent, also of older versions."""
+    delivery.supersede(connection, desk.chain, ref.study_instance_uid, ref.version)
     before = worklist.entry(connection, ref.study_instance_uid)
     withdrawn = before is not None and before.version < ref.version and before.state is EntryState.CONFIRMED
     worklist.advance(

@@ -53,7 +53,7 @@ def guard(desk: Desk, ref: RunRef) -> JSON:
     triaged: TriageResult = parse(TriageResult, state.results["triage"]["triage"])
     told = state.results["findings"]
     answer: Findings | None = parse(Findings, told["findings"]) if "findings" in told else None
-    prompt_set = desk.prompt_sets[triaged.prompt_set]
+    prompt_set = desk.prompt_sets[state.results["plan"]["prompt_set"]]
     side_known = told.get("side_known", False)
     compared = guardrails.compare(
         triaged, answer, side_known=side_known,
@@ -113,6 +113,11 @@ def _notices(desk: Desk, triaged: TriageResult, answer: Findings | None) -> tupl
     return tuple(notices)
 
 
+def spoke_demo(analysis: AnalysisResult) -> bool:
+    """True when any of the models that spoke is a demo model."""
+    return analysis.triage_model.demo or bool(analysis.findings_model and analysis.findings_model.demo)
+
+
 def commit_guard(_desk: Desk, connection: sa.Connection, ref: RunRef, state: RunState, result: JSON) -> None:
     """Show sides, text and what the rules said."""
     analysis: AnalysisResult = parse(AnalysisResult, result["analysis"])
@@ -120,6 +125,7 @@ def commit_guard(_desk: Desk, connection: sa.Connection, ref: RunRef, state: Run
     worklist.advance(
         connection, ref.study_instance_uid, ref.version, worklist.Phase.GUARDED,
         findings=analysis.findings, findings_state=FindingsState(result["findings_state"]),
+        demo_model=spoke_demo(analysis),
         dossier={
             "impression": analysis.impression, "recommendation": analysis.recommendation,
             "remarks": list(analysis.remarks), "notices": list(analysis.notices),

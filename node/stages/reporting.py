@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from pydicom.dataset import Dataset
 
 from node import delivery, worklist
-from node.database import insert_ignore, now, report, run
+from node.database import insert_ignore, now, reading, report, run
 from node.domain import (
     JSON,
     AnalysisResult,
@@ -26,6 +26,7 @@ from node.domain import (
 from node.errors import ReportInvalid, StorageError
 from node.stages import pictures
 from node.stages.desk import Desk, RunRef, RunState, dump, load_run, local, parse
+from node.stages.reading import spoke_demo
 from sr_writer import checks, measurement_report, text_report
 
 Builder = Callable[[AnalysisResult, Dataset, Sequence[Dataset], ReportIdentity], Dataset]
@@ -107,7 +108,7 @@ def _report(
     engine: sa.Engine, study_uid: str, kind: ReportKind, versions: sa.ColumnElement[bool]
 ) -> ReportObject | None:
     query = sa.select(report).where(report.c.study_instance_uid == study_uid, report.c.kind == kind.value, versions)
-    with engine.connect() as connection:
+    with reading(engine) as connection:
         row = connection.execute(query.order_by(report.c.version.desc())).first()
     if row is None:
         return None
@@ -129,14 +130,16 @@ def _store(dataset: Dataset, path: Path) -> None:
         raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def commit_write(_desk: Desk, connection: sa.Connection, ref: RunRef, _state: RunState, result: JSON) -> None:
+def commit_write(_desk: Desk, connection: sa.Connection, ref: RunRef, state: RunState, result: JSON) -> None:
     """Book the objects into the outbox."""
+    demo = spoke_demo(parse(AnalysisResult, state.results["guard"]["analysis"]))
     for item in result["reports"]:
         booked: ReportObject = parse(ReportObject, item)
         insert_ignore(
             connection, report, sop_instance_uid=booked.sop_instance_uid, kind=booked.kind.value,
             study_instance_uid=booked.study_instance_uid, version=booked.version, path=booked.path,
-            sop_class_uid=booked.sop_class_uid, series_instance_uid=booked.series_instance_uid, created_at=now())
+            sop_class_uid=booked.sop_class_uid, series_instance_uid=booked.series_instance_uid, demo=demo,
+            created_at=now())
     said = ReportState.WITHHELD if "withheld" in result else ReportState.WRITTEN
     reason = result.get("failed") or result.get("withheld") or ""
     if "failed" in result:
@@ -157,14 +160,14 @@ def deliver(desk: Desk, ref: RunRef) -> JSON:
         return {"destinations": [], "blocked": {one.name: "historical study; delivery.historical is off"
                                                 for one in wanted}}
     analysis: AnalysisResult = parse(AnalysisResult, state.results["guard"]["analysis"])
-    demo = analysis.triage_model.demo or bool(analysis.findings_model and analysis.findings_model.demo)
     blocked = {one.name: why for one in wanted
-               if (why := delivery.gate(one, demo, desk.config.models.allow_demo_delivery))}
+               if (why := delivery.gate(one, spoke_demo(analysis), desk.config.models.allow_demo_delivery))}
     return {"destinations": [one.name for one in wanted if one.name not in blocked], "blocked": blocked}
 
 
 def commit_deliver(desk: Desk, connection: sa.Connection, ref: RunRef, state: RunState, result: JSON) -> None:
-    """Queue every object for every destination."""
+    """Queue every object for every destination; what an older version has waiting there is not sent any more."""
+    delivery.supersede(connection, desk.chain, ref.study_instance_uid, ref.version)
     named = [one for one in desk.config.destinations if one.name in result["destinations"]]
     objects = [parse(ReportObject, item) for item in state.results["write"]["reports"]]
     delivery.queue(connection, desk.chain, desk.put, ref.study_instance_uid, ref.version, objects, named, ref.priority)

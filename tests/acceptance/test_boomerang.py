@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,8 +80,7 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
         namespace = stack.enter_context(Namespace())
         files = {title: drawn(folder / f"{title}.dcm", SEED + number)
                  for number, title in enumerate([*SWITCHES, ARCHIVE])}
-        pacs = {title: stack.enter_context(inside(namespace, SmallPacs(
-            title, folder / title, switches, sources=[files[title]]))) for title, switches in SWITCHES.items()}
+        pacs = stack.enter_context(archives(namespace, files, folder))
         node = RunningNode(folder / "node", namespace=namespace, **routes(pacs))
         archive = stack.enter_context(Orthanc(
             namespace, folder / "orthanc", {AE_TITLE: ("127.0.0.1", node.port)}, ae_title=ARCHIVE))
@@ -98,21 +97,22 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
         node.wait_for_studies({uid: {"delivery": "committed", "version": 2 if title == "LATE" else 1}
                                for title, uid in studies.items() if title != "HANG"})
         yield made
-        namespace.call(pacs["HANG"].__exit__, None, None, None)
 
 
-def inside(namespace: Namespace, pacs: SmallPacs) -> Any:
-    """The same, listening in the namespace; the caller ends it."""
+@contextmanager
+def archives(namespace: Namespace, files: dict[str, Path], folder: Path) -> Iterator[dict[str, SmallPacs]]:
+    """Small archives that listen in the namespace; a test that ends one puts another in its place."""
+    running = {title: open_archive(namespace, SmallPacs(title, folder / title, switches, sources=[files[title]]))
+               for title, switches in SWITCHES.items()}
+    try:
+        yield running
+    finally:
+        for one in running.values():
+            one.__exit__(None, None, None)
 
-    class Inside:
-        def __enter__(self) -> SmallPacs:
-            return namespace.call(pacs.__enter__)
 
-        def __exit__(self, *error: object) -> None:
-            if pacs.ae_title != "HANG":
-                pacs.__exit__(None, None, None)
-
-    return Inside()
+def open_archive(namespace: Namespace, archive: SmallPacs) -> SmallPacs:
+    return namespace.call(archive.__enter__)
 
 
 def routes(pacs: dict[str, SmallPacs]) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def test_a_late_image_brings_a_second_report_that_names_the_first(field: Field) 
 
 
 def test_a_refused_report_is_sent_again(field: Field) -> None:
-    assert Counter(field.pacs["REFUSE"].received) == {uid: 2 for uid in field.written("REFUSE")}
+    assert Counter(field.pacs["REFUSE"].received) == dict.fromkeys(field.written("REFUSE"), 2)
 
 
 def test_every_commitment_report_was_answered(field: Field) -> None:
@@ -202,9 +202,9 @@ def test_an_archive_that_hangs_delays_nobody_else_and_gets_its_reports_when_it_i
     entry = field.node.worklist()[study]
     assert (entry["state"], entry["report_state"]) == ("confirmed", "written")
     assert entry["delivery"] in ("queued", "sent"), "it was proved while the archive hung"
-    field.namespace.call(hanging.__exit__, None, None, None)
-    back = SmallPacs("HANG", field.folder / "back", port=hanging.port)
-    field.pacs["HANG"] = field.namespace.call(back.__enter__)
+    hanging.__exit__(None, None, None)
+    back = open_archive(field.namespace, SmallPacs("HANG", field.folder / "back", port=hanging.port))
+    field.pacs["HANG"] = back
     back.meet(AE_TITLE, "127.0.0.1", field.node.port)
     field.node.wait_for_studies({study: {"delivery": "committed"}})
     assert sorted(back.objects) == sorted(field.written("HANG"))

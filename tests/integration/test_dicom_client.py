@@ -139,6 +139,25 @@ def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(pacs: SmallPacs,
     assert [(outcome.sent, outcome.status) for outcome in outcomes] == [(False, 0xC000), (False, 0xC000), (True, 0)]
 
 
+def test_a_file_that_breaks_off_in_its_pixels_stays_behind_and_the_next_leaves(pacs: SmallPacs, tmp_path: Path) -> None:
+    image = {"sop_class_uid": DigitalXRayImageStorageForPresentation, "modality": "DX"}
+    cut = document(tmp_path, transfer_syntax_uid=JPEG2000Lossless, **image)
+    cut.write_bytes(cut.read_bytes()[:-8])  # without its Sequence Delimitation Item
+    outcomes = CLIENT.store(at(pacs.port), [cut, document(tmp_path, transfer_syntax_uid=JPEG2000Lossless, **image)])
+    assert [(outcome.sent, outcome.status) for outcome in outcomes] == [(False, 0xC000), (True, 0)]
+    assert outcomes[0].sop_instance_uid == cut.stem
+
+
+def test_a_file_nested_without_end_stays_behind(pacs: SmallPacs, tmp_path: Path) -> None:
+    deep = document(tmp_path)
+    opened = bytes.fromhex("08004011 5351 0000 ffffffff feff00e0 ffffffff")  # a sequence and its item
+    whole = deep.read_bytes()
+    start = whole.index(bytes.fromhex("0800 6000 4353"))
+    deep.write_bytes(whole[:start] + opened * 5000 + whole[start:])
+    outcomes = CLIENT.store(at(pacs.port), [deep, document(tmp_path)])
+    assert [(outcome.sent, outcome.status) for outcome in outcomes] == [(False, 0xC000), (True, 0)]
+
+
 def test_a_failure_status_is_handed_on(tmp_path: Path) -> None:
     with listening(storage(Comprehensive3DSRStorage), (evt.EVT_C_STORE, lambda event: 0xA700)) as peer:
         assert CLIENT.store(peer, [document(tmp_path)])[0].status == 0xA700

@@ -45,7 +45,7 @@ class WrittenDown:
 
     def put(
         self, connection: sa.Connection, *, stage: str, key: str, priority: Priority, arguments: JSON,
-        delay_seconds: float = 0,
+        delay_seconds: float = 0, partition: str = "",
     ) -> None:
         self.put_jobs.append(Put(stage, key, priority, arguments))
 
@@ -77,12 +77,13 @@ class ClerksDesk:
             jobs=self.jobs,  # type: ignore[arg-type]  # the part of it that the clerk uses
             failed={"plan": lambda connection, arguments, failure: self.failures.append(
                 (arguments["study_instance_uid"], failure.reason))},
-            settings=config.delivery)
+            settings=config.delivery, data_dir=data_dir)
 
     def take(self, *images: Dataset, **options: Any) -> list[int]:
         """Receive and book; the row ids."""
         ids = [self.mailbox.receive(image, **options) for image in images]
-        self.clerk.book()
+        while self.clerk.book():
+            pass
         return ids
 
     def instance(self, row_id: int) -> sa.Row[Any]:

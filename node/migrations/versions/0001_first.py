@@ -52,6 +52,14 @@ def _instances() -> None:
         _column("evidence", sa.Boolean), _column("reason", sa.Text),
     )
     op.create_index("instance_state", "instance", ["state", "id"])
+    accepted = sa.text("state = 'accepted'")
+    op.create_index("instance_accepted", "instance", ["sop_instance_uid"], unique=True, sqlite_where=accepted,
+                    postgresql_where=accepted)
+    op.create_table(
+        "rejection",
+        _key("sop_instance_uid", UID), _key("study_instance_uid", UID), _column("note_uid", UID),
+        _column("rejected_at", SECONDS),
+    )
     op.create_index("ix_instance_sop_instance_uid", "instance", ["sop_instance_uid"])
     op.create_index("ix_instance_study_instance_uid", "instance", ["study_instance_uid"])
 
@@ -99,7 +107,7 @@ def _reports() -> None:
         "report",
         _key("sop_instance_uid", UID), _column("study_instance_uid", UID), _column("version", sa.Integer),
         _column("kind", sa.String(32)), _column("sop_class_uid", UID), _column("series_instance_uid", UID),
-        _column("path", sa.Text), _column("created_at", SECONDS),
+        _column("path", sa.Text), _column("demo", sa.Boolean), _column("created_at", SECONDS),
         sa.UniqueConstraint("study_instance_uid", "version", "kind"),
     )
     op.create_index("ix_report_study_instance_uid", "report", ["study_instance_uid"])

@@ -1,0 +1,280 @@
+"""The clinical sequence from an image to its reports, and everything that may go wrong on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from node import audit, pipeline, studies
+from node.database import transaction
+from node.domain import DeliveryState, EntryState, FindingsState, Presence, Priority, ReportState, Side
+from node.errors import ModelOutputError
+from tests.tools.instances import chest, document, encoded, rejection_note
+from tests.tools.node_in_process import PACS, StraightNode
+
+STUDY = "1.2.3"
+LONG_AGO = f"{date.today() - timedelta(days=30):%Y%m%d}"
+Make = Callable[..., StraightNode]
+
+
+@pytest.fixture
+def make(engine: sa.Engine, tmp_path: Path) -> Make:
+    """A node; one that sees a right pleural effusion, unless told otherwise."""
+    def make(**sections: Any) -> StraightNode:
+        node = StraightNode(engine, tmp_path, **sections)
+        node.triage.present = {"effusion"}
+        node.findings.sees("pleural effusion", Side.RIGHT, "Right pleural effusion.")
+        return node
+    return make
+
+
+@pytest.fixture
+def node(make: Make) -> StraightNode:
+    return make()
+
+
+def declined(node: StraightNode, uid: str = STUDY) -> bool:
+    """Nothing was said, nothing written, nothing sent."""
+    entry = node.entry(uid)
+    return (entry.report_state, entry.delivery, entry.ai_priority, node.pacs.held) == (
+        ReportState.WITHHELD, DeliveryState.NONE, None, {})
+
+
+def test_a_chest_image_is_flagged_described_reported_and_delivered(node: StraightNode) -> None:
+    entry = node.evaluate(chest(STUDY))
+    assert (entry.state, entry.priority, entry.ai_priority) == (EntryState.CONFIRMED, Priority.HIGH, Priority.HIGH)
+    assert (entry.findings_state, entry.report_state) == (FindingsState.DONE, ReportState.WRITTEN)
+    assert entry.delivery is DeliveryState.COMMITTED
+    effusion = node.finding(STUDY, "effusion")
+    assert (effusion.presence, effusion.side, effusion.agreed) == (Presence.PRESENT, Side.RIGHT, True)
+    assert {found.presence for found in entry.findings} == {Presence.PRESENT, Presence.ABSENT}
+    assert sorted(node.pacs.held) == sorted(one.SOPInstanceUID for one in node.reports(STUDY))
+    assert len(node.pacs.held) == 2
+    assert node.run_of(STUDY).state == "done"
+
+
+def test_both_clocks_are_stopped(node: StraightNode) -> None:
+    entry = node.evaluate(chest(STUDY))
+    assert entry.time_to_flag_ms is not None
+    assert entry.time_to_notify_ms is not None
+    assert entry.time_to_notify_ms >= entry.time_to_flag_ms
+
+
+def test_the_stages_run_in_their_order_and_each_is_in_the_audit_trail(node: StraightNode) -> None:
+    node.take(chest(STUDY))
+    names = [stage.name for stage in pipeline.SEQUENCE]
+    ran = node.complete(STUDY)
+    assert [stage for stage in ran if stage in names] == names
+    recorded = [action for action in node.actions(STUDY) if action.startswith("stage.")]
+    assert recorded == ["stage.early", *(f"stage.{name}" for name in names)]
+    with transaction(node.engine) as connection:
+        assert audit.verify(connection).problems == ()
+
+
+def test_an_image_is_flagged_as_it_arrives_and_scored_once(node: StraightNode) -> None:
+    node.take(chest(STUDY))
+    entry = node.entry(STUDY)
+    assert (entry.state, entry.ai_priority) == (EntryState.PROVISIONAL, Priority.HIGH)
+    node.complete(STUDY)
+    assert [uids for uids, _ in node.triage.calls] == [[f"{STUDY}.1"]]
+
+
+def test_the_most_urgent_image_decides_and_is_described(node: StraightNode) -> None:
+    node.triage.present = set()
+    node.triage.by_image = {f"{STUDY}.2": {"pneumothorax": 0.95}, f"{STUDY}.3": {"effusion": 0.99}}
+    entry = node.evaluate(chest(STUDY, 1), chest(STUDY, 2), chest(STUDY, 3))
+    assert entry.ai_priority is Priority.STAT
+    assert node.findings.calls == [[f"{STUDY}.2"]]
+    assert node.finding(STUDY, "effusion").sop_instance_uid == f"{STUDY}.3"
+
+
+def test_a_negative_study_keeps_its_place_and_gets_a_report(node: StraightNode) -> None:
+    node.triage.present = set()
+    node.findings.findings = ()
+    entry = node.evaluate(chest(STUDY, RequestedProcedurePriority="STAT"))
+    assert (entry.priority, entry.ai_priority) == (Priority.STAT, Priority.ROUTINE)
+    assert entry.report_state is ReportState.WRITTEN
+
+
+def test_a_side_is_withheld_where_the_orientation_is_not_known(node: StraightNode) -> None:
+    node.evaluate(chest(STUDY, PatientOrientation=None))
+    assert node.finding(STUDY, "effusion").side is Side.NONE
+    assert node.entry(STUDY).findings_state is FindingsState.WITHHELD  # the text names a side
+
+
+def test_a_findings_model_without_a_valid_answer_leaves_flag_and_report(node: StraightNode) -> None:
+    node.findings.error = ModelOutputError("the answer was cut off")
+    entry = node.evaluate(chest(STUDY))
+    assert (entry.state, entry.ai_priority) == (EntryState.CONFIRMED, Priority.HIGH)
+    assert (entry.findings_state, entry.report_state) == (FindingsState.FAILED, ReportState.WRITTEN)
+    assert entry.delivery is DeliveryState.COMMITTED
+    assert node.dossier(STUDY)["findings_reason"] == "the answer was cut off"
+    assert any("triage stands alone" in remark for remark in node.dossier(STUDY)["remarks"])
+
+
+def test_a_findings_model_that_breaks_leaves_flag_and_report_too(node: StraightNode) -> None:
+    node.findings.error = ZeroDivisionError()
+    entry = node.evaluate(chest(STUDY))
+    assert (entry.state, entry.ai_priority) == (EntryState.CONFIRMED, Priority.HIGH)
+    assert (entry.findings_state, entry.report_state) == (FindingsState.FAILED, ReportState.WRITTEN)
+
+
+def test_a_triage_model_that_breaks_fails_the_entry_which_keeps_its_place(node: StraightNode) -> None:
+    node.triage.error = ZeroDivisionError()
+    entry = node.evaluate(chest(STUDY, RequestedProcedurePriority="HIGH"))
+    assert (entry.state, entry.priority, entry.ai_priority) == (EntryState.FAILED, Priority.HIGH, None)
+    assert entry.reason == "triage failed: unexpected ZeroDivisionError"
+    assert (node.pacs.held, node.run_of(STUDY).state) == ({}, "failed")
+
+
+def test_a_report_that_cannot_be_built_leaves_the_flag(node: StraightNode) -> None:
+    entry = node.evaluate(chest(STUDY, PatientBirthDate="no date at all", PatientID=None, StudyID="x" * 99))
+    assert entry.state is EntryState.CONFIRMED
+    assert entry.report_state in (ReportState.WRITTEN, ReportState.FAILED)
+
+
+def test_in_shadow_mode_scores_are_shown_and_nothing_is_raised_or_sent(node: StraightNode) -> None:
+    node.triage.in_shadow()
+    entry = node.evaluate(chest(STUDY))
+    assert (entry.ai_priority, entry.priority) == (None, Priority.ROUTINE)
+    assert {found.presence for found in entry.findings} == {Presence.UNDETERMINED}
+    assert node.finding(STUDY, "effusion").score == 0.9
+    assert "shadow mode" in entry.reason
+    assert declined(node)
+
+
+def test_triage_only_asks_no_findings_model(make: Make) -> None:
+    node = make(reports={"profile": "triage_only"})
+    entry = node.evaluate(chest(STUDY))
+    assert (node.findings.calls, entry.findings_state) == ([], FindingsState.WITHHELD)
+    assert (entry.report_state, node.finding(STUDY, "effusion").side) == (ReportState.WRITTEN, Side.NONE)
+
+
+def test_triage_and_localise_lets_sides_out_and_no_text(make: Make) -> None:
+    node = make(reports={"profile": "triage_and_localise"})
+    node.evaluate(chest(STUDY))
+    assert node.finding(STUDY, "effusion").side is Side.RIGHT
+    assert node.dossier(STUDY)["impression"] == ""
+    assert all(b"Right pleural effusion." not in path.read_bytes() for path in node.pacs.held.values())
+
+
+def test_a_draft_report_carries_the_text(node: StraightNode) -> None:
+    node.evaluate(chest(STUDY))
+    assert any(b"Right pleural effusion." in path.read_bytes() for path in node.pacs.held.values())
+
+
+def test_without_a_findings_model_triage_is_reported_alone(make: Make) -> None:
+    node = make(models={"findings": {"backend": "none"}})
+    entry = node.evaluate(chest(STUDY))
+    assert (entry.findings_state, entry.report_state) == (FindingsState.WITHHELD, ReportState.WRITTEN)
+
+
+def test_an_undecodable_image_is_not_evaluable(node: StraightNode) -> None:
+    image = chest(STUDY)
+    node.mailbox.receive_bytes(image, encoded(image)[:-500])
+    node.book()
+    node.complete(STUDY)
+    entry = node.entry(STUDY)
+    assert entry.state is EntryState.NOT_EVALUABLE
+    assert entry.reason
+    assert declined(node)
+
+
+def test_an_undecodable_image_beside_a_good_one_is_remarked(node: StraightNode) -> None:
+    image = chest(STUDY, 2)
+    node.mailbox.receive_bytes(image, encoded(image)[:-500])
+    entry = node.evaluate(chest(STUDY, 1))
+    assert entry.state is EntryState.CONFIRMED
+    assert any("1 of 2 images were not evaluated" in remark for remark in node.dossier(STUDY)["remarks"])
+
+
+@pytest.mark.parametrize(("image", "reason"), [
+    (chest(STUDY, BodyPartExamined="KNEE"), "KNEE"), (chest(STUDY, PatientName="TEST^ONE"), "test"),
+    (chest(STUDY, PatientAge="010Y"), "age 10"), (document(STUDY, 5), "no image"),
+], ids=["knee", "test patient", "child", "no image"])
+def test_a_study_no_model_may_see_says_why(node: StraightNode, image: Any, reason: str) -> None:
+    entry = node.evaluate(image)
+    assert entry.state is EntryState.NOT_EVALUABLE
+    assert reason in entry.reason
+    assert declined(node)
+    assert node.triage.calls == []
+
+
+def test_a_historical_study_is_scored_and_neither_raised_nor_sent(node: StraightNode) -> None:
+    entry = node.evaluate(chest(STUDY, StudyDate=LONG_AGO))
+    assert (entry.priority, entry.ai_priority) == (Priority.HISTORICAL, None)
+    assert (entry.report_state, entry.delivery, node.pacs.held) == (ReportState.WRITTEN, DeliveryState.NONE, {})
+    assert "historical" in node.dossier(STUDY)["delivery_blocked"]["pacs"]
+
+
+def test_results_of_demo_models_stay_on_this_machine(make: Make) -> None:
+    node = make(destinations=[{**PACS, "host": "192.0.2.1"}])
+    entry = node.evaluate(chest(STUDY))
+    assert (entry.report_state, entry.delivery, node.pacs.held) == (ReportState.WRITTEN, DeliveryState.NONE, {})
+    assert "demo" in node.dossier(STUDY)["delivery_blocked"]["pacs"]
+
+
+def test_a_late_image_gives_new_reports_that_name_the_old_ones(node: StraightNode) -> None:
+    node.evaluate(chest(STUDY))
+    node.evaluate(chest(STUDY, 2))
+    old, new = node.reports(STUDY, 1), node.reports(STUDY, 2)
+    assert len(node.pacs.held) == 4
+    for before, after in zip(old, new, strict=True):
+        (predecessor,) = after.PredecessorDocumentsSequence
+        named = predecessor.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        assert named == before.SOPInstanceUID
+    assert (node.entry(STUDY).version, node.entry(STUDY).state) == (2, EntryState.CONFIRMED)
+
+
+def test_a_corrected_patient_gets_a_report_and_the_wrong_one_is_not_shown_any_more(node: StraightNode) -> None:
+    node.evaluate(chest(STUDY, PatientID="WRONG"))
+    entry = node.evaluate(chest(STUDY, PatientID="RIGHT"))
+    assert entry.patient_id == "RIGHT"
+    assert {one.PatientID for one in node.reports(STUDY, 2)} == {"RIGHT"}
+
+
+def test_a_study_whose_images_are_rejected_is_withdrawn(node: StraightNode) -> None:
+    image = chest(STUDY)
+    node.evaluate(image)
+    entry = node.evaluate(rejection_note(STUDY, 7, image))
+    assert (entry.state, entry.priority, entry.report_state) == (
+        EntryState.WITHDRAWN, Priority.ROUTINE, ReportState.WITHHELD)
+    assert node.reports(STUDY, 2) == []
+
+
+def test_a_replay_writes_new_objects(node: StraightNode) -> None:
+    node.evaluate(chest(STUDY))
+    with transaction(node.engine) as connection:
+        studies.request_replay(connection, "operator", STUDY)
+    node.complete(STUDY)
+    assert len({one.SOPInstanceUID for one in [*node.reports(STUDY, 1), *node.reports(STUDY, 2)]}) == 4
+
+
+def test_our_own_reports_coming_back_change_nothing(node: StraightNode) -> None:
+    node.evaluate(chest(STUDY))
+    before = node.entry(STUDY)
+    for ours in node.reports(STUDY):
+        node.take(ours)
+    node.quiet(STUDY)
+    assert node.studies.complete_due() == 0
+    assert node.entry(STUDY) == before
+    assert node.actions(STUDY)[-2:] == ["instance.echo"] * 2
+
+
+def test_working_copies_are_gone_when_the_run_is_over(node: StraightNode) -> None:
+    node.evaluate(chest(STUDY))
+    assert list((node.data_dir / "work").iterdir()) == []
+
+
+def test_stages_may_repeat_before_they_commit(node: StraightNode) -> None:
+    """A process that died between work and commit does the work again: the same objects come out."""
+    for stage in node.jobs.stages.values():
+        object.__setattr__(stage, "work", lambda arguments, once=stage.work: once(arguments) and once(arguments))
+    node.evaluate(chest(STUDY))
+    assert len(node.pacs.held) == 2
+    assert node.entry(STUDY).delivery is DeliveryState.COMMITTED

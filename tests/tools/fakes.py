@@ -1,0 +1,123 @@
+"""Models and a PACS that answer what a test tells them to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom import dcmread
+
+from node.config import Destination
+from node.domain import (
+    Certainty,
+    CommitmentReport,
+    Finding,
+    Findings,
+    FindingsPrompt,
+    ModelIdentity,
+    ModelImage,
+    OperatingPoint,
+    Presence,
+    Priority,
+    PromptSet,
+    Side,
+    StoreOutcome,
+)
+from node.inference.prompt_sets import load_findings_prompt, load_prompt_set
+
+LOW, HIGH = 0.1, 0.9
+POINT = OperatingPoint(present_above=0.6, absent_below=0.4)
+
+
+def identity(name: str, *, demo: bool = True) -> ModelIdentity:
+    """A model of that name; its numbers follow from the name."""
+    number = sum(name.encode())
+    return ModelIdentity(name=name, version="1", sha256=f"{number:064x}", device_uid=f"2.25.{number}", demo=demo)
+
+
+@dataclass
+class FakeTriage:
+    """Scores every image the same: ``present`` findings high, the others low; ``by_image`` says otherwise for one."""
+
+    present: set[str] = field(default_factory=set)
+    by_image: dict[str, dict[str, float]] = field(default_factory=dict)
+    prompt_set: PromptSet = field(default_factory=lambda: load_prompt_set("demo-chest"))
+    identity: ModelIdentity = field(default_factory=lambda: identity("fake-triage"))
+    operating_points: dict[str, OperatingPoint] = field(default_factory=dict)
+    shadow_reason: str = ""
+    unvalidated: bool = False
+    error: Exception | None = None
+    #: SOP Instance UIDs and priority of every call.
+    calls: list[tuple[list[str], Priority]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.operating_points = {finding.key: POINT for finding in self.prompt_set.findings}
+
+    def in_shadow(self) -> None:
+        """Forget every operating point."""
+        self.operating_points, self.shadow_reason = {}, "nothing was measured"
+
+    def score(self, images: Sequence[ModelImage], priority: Priority = Priority.ROUTINE) -> list[dict[str, float]]:
+        if self.error is not None:
+            raise self.error
+        self.calls.append(([image.sop_instance_uid for image in images], priority))
+        return [self._scores(image) for image in images]
+
+    def _scores(self, image: ModelImage) -> dict[str, float]:
+        scores = {finding.key: HIGH if finding.key in self.present else LOW for finding in self.prompt_set.findings}
+        return scores | self.by_image.get(image.sop_instance_uid, {})
+
+
+@dataclass
+class FakeFindings:
+    """Describes every image with the same words."""
+
+    findings: tuple[Finding, ...] = ()
+    impression: str = "Nothing is described."
+    recommendation: str = ""
+    prompt: FindingsPrompt = field(default_factory=lambda: load_findings_prompt("demo-chest-findings"))
+    identity: ModelIdentity = field(default_factory=lambda: identity("fake-findings"))
+    error: Exception | None = None
+    calls: list[list[str]] = field(default_factory=list)
+
+    def sees(self, name: str, side: Side, impression: str) -> None:
+        """Describe one finding from now on."""
+        self.findings = (Finding(finding=name, presence=Presence.PRESENT, side=side, certainty=Certainty.PROBABLE),)
+        self.impression = impression
+
+    def describe(self, images: Sequence[ModelImage]) -> Findings:
+        self.calls.append([image.sop_instance_uid for image in images])
+        if self.error is not None:
+            raise self.error
+        return Findings(model=self.identity, prompt=self.prompt.name, findings=self.findings,
+                        impression=self.impression, recommendation=self.recommendation)
+
+
+@dataclass
+class FakePacs:
+    """Takes everything, and commits it on the association that asks. Files by SOP Instance UID."""
+
+    held: dict[str, Path] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def echo(self, destination: Destination) -> None: ...
+
+    def store(self, destination: Destination, files: Sequence[Path]) -> list[StoreOutcome]:
+        uids = [str(dcmread(file, stop_before_pixels=True).SOPInstanceUID) for file in files]
+        with self._lock:
+            self.held |= dict(zip(uids, files, strict=True))
+        return [StoreOutcome(sop_instance_uid=uid, sent=True, status=0) for uid in uids]
+
+    def request_commitment(
+        self, destination: Destination, transaction_uid: str, references: Sequence[tuple[str, str]]
+    ) -> CommitmentReport | None:
+        return CommitmentReport(
+            transaction_uid=transaction_uid, committed=tuple(uid for _, uid in references), failed=())
+
+    def find_instances(
+        self, destination: Destination, study_instance_uid: str, series_instance_uid: str,
+        sop_instance_uids: Sequence[str],
+    ) -> frozenset[str]:
+        return frozenset(self.held) & frozenset(sop_instance_uids)
