@@ -54,7 +54,7 @@ class Jobs:
 
     def put(
         self, connection: sa.Connection, *, stage: str, key: str, priority: Priority, arguments: JSON,
-        delay_seconds: float = 0,
+        delay_seconds: float = 0, partition: str = "",
     ) -> None:
         assert arguments["priority"] == int(priority)
         if key not in self.used:
@@ -134,7 +134,7 @@ class World:
     def office(self, client: Any, *destinations: Destination) -> Office:
         return Office(
             engine=self.engine, chain=CHAIN, put=self.jobs.put, client=client, settings=SETTINGS,
-            destinations={one.name: one for one in destinations}, data_dir=self.folder)
+            destinations={one.name: one for one in destinations}, data_dir=self.folder, allow_demo=False)
 
     def queue(self, *destinations: Destination) -> int:
         return self.commit(lambda connection: delivery.queue(
@@ -591,3 +591,25 @@ def test_a_demo_model_delivers_to_this_machine_only(host: str, allowed: bool) ->
     assert (gate(destination, demo_model=True, allow_demo=False) == "") is allowed
     assert gate(destination, demo_model=True, allow_demo=True) == ""
     assert gate(destination, demo_model=False, allow_demo=False) == ""
+
+
+def test_a_demo_result_does_not_follow_its_destination_to_another_machine(world: World) -> None:
+    destination = pacs_at(free_port())
+    world.queue(destination)
+    world.commit(lambda connection: connection.execute(sa.update(report_table).values(demo=True)))
+    moved = destination.model_copy(update={"host": "192.0.2.7"})
+    client = FakeClient()
+    world.jobs.run_all(world.office(client, moved))
+    assert world.states == [FAILED] * 2
+    assert "is not this machine" in world.rows[world.uids[0]]["reason"]
+    assert client.stored == []
+
+
+def test_what_an_older_version_has_waiting_is_not_sent_after_a_newer_one(world: World) -> None:
+    destination = pacs_at(free_port())
+    world.queue(destination)
+    assert world.commit(lambda connection: delivery.supersede(connection, CHAIN, STUDY, VERSION + 1)) == 2
+    client = FakeClient()
+    world.jobs.run_all(world.office(client, destination))
+    assert world.states == [DISCARDED] * 2
+    assert client.stored == []
