@@ -20,8 +20,8 @@ from rich.table import Table
 from node import app as composition
 from node import audit, checkup, delivery, studies, worklist
 from node.config import Config, load
-from node.database import now, transaction
-from node.errors import NodeError
+from node.database import now, reading, transaction
+from node.errors import NodeError, StorageError
 from node.observability import configure_logging
 from node.roles import Role
 from node.supervisor import Supervisor, die_with_parent, visible_gpus
@@ -51,7 +51,6 @@ def run(
     """Run the node until it is told to stop."""
     settings = load(config)
     configure_logging("INFO", role.value if role else "node")
-    incarnation = incarnation or uuid.uuid4().hex[:12]
     if role is not None:
         if parent:
             die_with_parent()
@@ -64,7 +63,7 @@ def run(
     gpus = visible_gpus()
     workers = [Role.WORKER] * max(1, len(gpus))
     roles = [Role.RECEIVER] * settings.receive.processes + [Role.CLERK, *workers, Role.WEB]
-    supervisor = Supervisor(command=where, roles=roles, incarnation=incarnation, gpus=gpus)
+    supervisor = Supervisor(command=where, roles=roles, incarnation=incarnation or uuid.uuid4().hex[:12], gpus=gpus)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stopping.set())
     raise typer.Exit(supervisor.run())
@@ -133,7 +132,7 @@ def worklist_command(
 ) -> None:
     """The worklist in its order."""
     engine = composition.open_database(load(config))
-    with engine.connect() as connection:
+    with reading(engine) as connection:
         entries = worklist.entries(connection, now=now())
     if as_json:
         typer.echo(json.dumps({"entries": [worklist.to_json(entry) for entry in entries]}, ensure_ascii=False))
@@ -195,7 +194,7 @@ def delivery_list(config: ConfigFile = None, study: str = "", destination: str =
     """What was sent where, and with which proof."""
     engine = composition.open_database(load(config))
     table = Table("destination", "state", "attempts", "study", "instance", "reason")
-    with engine.connect() as connection:
+    with reading(engine) as connection:
         for row in delivery.list_deliveries(connection, _selection(study, destination)):
             table.add_row(row["destination"], row["state"], str(row["attempts"]), row["study_instance_uid"],
                           row["sop_instance_uid"], row["reason"])
@@ -222,7 +221,7 @@ def delivery_discard(config: ConfigFile = None, study: str = "", destination: st
 def audit_verify(config: ConfigFile = None) -> None:
     """Recompute every digest; non-zero when an event was changed or is missing."""
     engine = composition.open_database(load(config))
-    with engine.connect() as connection:
+    with reading(engine) as connection:
         found = audit.verify(connection)
     typer.echo(f"{found.events} events in {found.chains} chains, {found.anchors} anchors")
     for problem in found.problems:
@@ -234,7 +233,7 @@ def audit_verify(config: ConfigFile = None) -> None:
 def audit_export(config: ConfigFile = None, study: str = "") -> None:
     """Every event as one JSON object per line."""
     engine = composition.open_database(load(config))
-    with engine.connect() as connection:
+    with reading(engine) as connection:
         for event in audit.events(connection, study):
             typer.echo(audit.canonical(event))
 
@@ -277,7 +276,10 @@ def main() -> None:
     try:
         app()
     except NodeError as error:
-        Console(stderr=True).print(f"{type(error).__name__}: {error}", markup=False, highlight=False, soft_wrap=True)
+        told = str(error)
+        if isinstance(error, StorageError):  # the database driver goes on for some lines
+            told = told.partition("\n")[0]
+        Console(stderr=True).print(f"{type(error).__name__}: {told}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
 
 

@@ -49,7 +49,10 @@ class Base:
 
 
 def run_role(role: Role, config: Config, incarnation: str) -> int:
-    """Run one role in this process until SIGTERM or SIGINT."""
+    """Run one role in this process until SIGTERM or SIGINT.
+
+    ``incarnation`` is the same for all that one supervisor started, and '' for a role started alone.
+    """
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -78,7 +81,8 @@ def open_database(config: Config) -> sa.Engine:
     engine = connect(config.database.url)
     if not schema.is_current(engine):
         done = subprocess.run(
-            [sys.executable, "-m", "node.migrate", config.database.url, str(config.node.data_dir)], check=False)
+            [sys.executable, "-m", "node.migrate", str(config.node.data_dir)], input=config.database.url, text=True,
+            check=False)
         if done.returncode != 0:
             raise StorageError(f"database {engine.url.render_as_string()}: migration failed; see the message above")
     return engine
@@ -171,7 +175,7 @@ def run_web(base: Base) -> None:
     from node.web.server import serve
 
     app = create_app(
-        base.engine, base.config.node.data_dir, lambda: readiness.of_roles(base.engine, base.incarnation),
+        base.engine, base.config.node.data_dir, lambda: readiness.of_roles(base.engine, base.incarnation or None),
         notices=_notices(base.config), allowed_hosts=allowed_hosts(base.config.web.host))
     server = serve(app, base.config.web.host, base.config.web.port, base.stopping.set)
     _live(base, base.heartbeat(), {"port": server.port})

@@ -124,7 +124,7 @@ class Arrivals:
         if not old_path.exists():
             return Arrival(instance=arrived, head=head, state=InstanceState.UPDATE, replaces=earlier.id,
                            evidence=routing.is_evidence(head), reason="the file of the first is gone")
-        if header.pixel_digest(old_path) != header.pixel_digest(new_path):
+        if not header.same_pixels(old_path, new_path):
             return Arrival(instance=arrived, head=head, state=InstanceState.CONFLICT,
                            reason="same SOP Instance UID with other pixels; the first is kept")
         changed = header.changed_attributes(header.read(old_path), head)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -84,7 +85,13 @@ class Verification:
 
 
 def verify(connection: sa.Connection) -> Verification:
-    """Recompute every digest, look for gaps, and compare heads and anchors with the events."""
+    """Recompute every digest, look for gaps, and compare heads and anchors with the events.
+
+    Writers may be at work: what is read later may only know more. So anchors and heads are read before the
+    events, which must hold all of them, and heads once more after, which no event may be ahead of.
+    """
+    anchors = connection.execute(sa.select(audit_anchor).order_by(audit_anchor.c.id)).all()
+    first = connection.execute(sa.select(audit_chain)).all()
     problems: list[str] = []
     digests: dict[tuple[str, int], str] = {}
     heads: dict[str, tuple[int, str]] = {}
@@ -101,24 +108,24 @@ def verify(connection: sa.Connection) -> Verification:
             problems.append(f"chain {row.chain}: event {row.seq} was altered")
         digests[row.chain, row.seq] = row.digest
         heads[row.chain] = (row.seq, row.digest)
-    for row in connection.execute(sa.select(audit_chain)):
-        if row.seq and heads.get(row.chain) != (row.seq, row.head):
-            problems.append(f"chain {row.chain}: its head says event {row.seq}, the events end elsewhere")
-    anchors, anchor_problems = _verify_anchors(connection, digests)
-    return Verification(len(digests), len(heads), anchors, (*problems, *anchor_problems))
+    problems += [f"chain {row.chain}: its head says event {row.seq}, the events end elsewhere"
+                 for row in first if row.seq and digests.get((row.chain, row.seq)) != row.head]
+    last = {row.chain: row.seq for row in connection.execute(sa.select(audit_chain))}
+    problems += [f"chain {chain}: event {seq} is ahead of its head"
+                 for chain, (seq, _) in heads.items() if seq > last.get(chain, 0)]
+    return Verification(len(digests), len(heads), len(anchors), (*problems, *_verify_anchors(anchors, digests)))
 
 
-def _verify_anchors(connection: sa.Connection, digests: dict[tuple[str, int], str]) -> tuple[int, list[str]]:
-    problems, previous, count = [], START, 0
-    for row in connection.execute(sa.select(audit_anchor).order_by(audit_anchor.c.id)):
-        count += 1
+def _verify_anchors(anchors: Sequence[sa.Row[Any]], digests: dict[tuple[str, int], str]) -> list[str]:
+    problems, previous = [], START
+    for row in anchors:
         if row.previous != previous or row.digest != _digest(previous, {"at": row.at, "heads": row.heads}):
             problems.append(f"anchor {row.id}: was altered or one before it is missing")
         for chain, (seq, head) in json.loads(row.heads).items():
             if seq and digests.get((chain, seq)) != head:
                 problems.append(f"anchor {row.id}: chain {chain} had another event {seq}")
         previous = row.digest
-    return count, problems
+    return problems
 
 
 def events(connection: sa.Connection, study_instance_uid: str = "", limit: int = 0) -> Iterator[JSON]:

@@ -7,15 +7,29 @@ relative to the configuration file.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from node.domain import IntendedUse, ReportKind, ReportProfile
 from node.errors import ConfigurationError
+
+
+PASSWORD = re.compile(r"://\S*@")
+"""User and password of a URL, up to the last sign that may end them."""
+
+
+def _off(value: object) -> None:
+    """The only value of a setting that is agreed on and not built; YAML reads ``off`` as false."""
+    if value and value != "off":
+        raise ValueError("this is not in this version; leave it null or off")
+
+
+Off = Annotated[None, BeforeValidator(_off)]
 
 
 class Section(BaseModel):
@@ -46,7 +60,7 @@ class NodeSection(Section):
 class DatabaseSection(Section):
     """Where rows, jobs and audit live: one database for all of them."""
 
-    url: str = ""
+    url: str = Field("", pattern=r"^((sqlite|postgresql)(\+[a-z0-9]+)?://.*)?$")
 
 
 class Peer(Section):
@@ -193,6 +207,15 @@ class RetentionSection(Section):
     min_free_mb: int = Field(0, ge=0)
 
 
+class WorklistSection(Section):
+    """Who else is told about the order of the worklist; nobody in this version."""
+
+    hl7: Off = None
+    fhir: Off = None
+    ups: Off = None
+    webhook: Off = None
+
+
 class WebSection(Section):
     """Where pages and API listen."""
 
@@ -201,9 +224,10 @@ class WebSection(Section):
 
 
 class AuditSection(Section):
-    """How long audit events are kept; 0 keeps them for ever."""
+    """How long audit events are kept (0 is for ever), and where else they go: nowhere in this version."""
 
     retention_days: int = Field(0, ge=0)
+    syslog: Off = None
 
 
 class Config(BaseSettings):
@@ -218,11 +242,13 @@ class Config(BaseSettings):
     receive: ReceiveSection = ReceiveSection()
     study: StudySection = StudySection()
     models: ModelsSection = ModelsSection()
-    pipelines: tuple[PipelineSection, ...] = (PipelineSection(),)
+    pipelines: tuple[PipelineSection, ...] = Field((PipelineSection(),), min_length=1)
     reports: ReportsSection = ReportsSection()
     destinations: tuple[Destination, ...] = ()
     delivery: DeliverySection = DeliverySection()
     retention: RetentionSection = RetentionSection()
+    priors: Off = None
+    worklist: WorklistSection = WorklistSection()
     web: WebSection = WebSection()
     audit: AuditSection = AuditSection()
 
@@ -240,12 +266,19 @@ class Config(BaseSettings):
     @model_validator(mode="after")
     def names_are_known(self) -> Config:
         names = [destination.name for destination in self.destinations]
-        if len(set(names)) != len(names):
-            raise ValueError(f"destinations: two have the same name in {names}")
+        for section, used in ("destinations", names), ("pipelines", [pipeline.name for pipeline in self.pipelines]):
+            if len(set(used)) != len(used):
+                raise ValueError(f"{section}: two have the same name in {used}")
         for pipeline in self.pipelines:
             unknown = set(pipeline.destinations) - set(names)
             if unknown:
                 raise ValueError(f"pipelines.{pipeline.name}.destinations: {sorted(unknown)} not in destinations")
+        return self
+
+    @model_validator(mode="after")
+    def clinical_use_is_validated(self) -> Config:
+        if self.models.allow_unvalidated and self.node.intended_use is IntendedUse.CLINICAL:
+            raise ValueError("models.allow_unvalidated: true is for research only; node.intended_use is clinical")
         return self
 
     @property
@@ -269,6 +302,8 @@ def load(path: Path | None = None) -> Config:
         config = Config(**values)
     except ValidationError as error:
         raise ConfigurationError(_explain(path, error)) from error
+    except SettingsError as error:
+        raise ConfigurationError(f"environment: {error}; a list is given as JSON") from error
     return _anchored(config, base)
 
 
@@ -278,7 +313,7 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); name a file with --config") from error
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path}: is not YAML: {error}") from error
+        raise ConfigurationError(f"{path}: is not YAML: {_masked(str(error))}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -290,9 +325,15 @@ def _explain(path: Path | None, error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"]) or "configuration"
-        shown = "" if problem["type"] == "missing" else f" = {problem['input']!r}"
-        lines.append(f"{path or 'defaults'}: {where}{shown}: {problem['msg']}")
+        # What a model as a whole was given is left out: all settings at once help nobody, and hold passwords.
+        whole = problem["type"] == "missing" or not problem["loc"]
+        shown = "" if whole else f" = {_masked(repr(problem['input']))}"
+        lines.append(f"{path or 'defaults'}: {where}{shown}: {_masked(problem['msg'])}")
     return "\n".join(lines)
+
+
+def _masked(text: str) -> str:
+    return PASSWORD.sub("://***@", text)
 
 
 def _anchored(config: Config, base: Path) -> Config:
@@ -312,8 +353,23 @@ def _anchored(config: Config, base: Path) -> Config:
         "findings": config.models.findings.model_copy(
             update={"checkpoint": _checkpoint(config.models.findings.checkpoint, base)}),
     })
+    pipelines = tuple(
+        one.model_copy(update={"prompt_set": _prompts(one.prompt_set, base),
+                               "findings_prompt": _prompts(one.findings_prompt, base)})
+        for one in config.pipelines)
     database = DatabaseSection(url=url)
-    return config.model_copy(update={"node": node, "database": database, "receive": receive, "models": models})
+    return config.model_copy(update={
+        "node": node, "database": database, "receive": receive, "models": models, "pipelines": pipelines})
+
+
+def _prompts(value: str, base: Path) -> str:
+    """A file becomes absolute; the names of shipped ones stay."""
+    return str((base / Path(value).expanduser()).resolve()) if names_a_file(value) else value
+
+
+def names_a_file(value: str) -> bool:
+    """If a prompt set or findings prompt is told by its path: it has a slash, or ends as YAML files do."""
+    return "/" in value or value.endswith((".yaml", ".yml"))
 
 
 def _checkpoint(value: str, base: Path) -> str:

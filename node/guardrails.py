@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from node.domain import (
     Certainty,
@@ -39,6 +39,8 @@ SIDE_WORDS = {
 NEGATION = re.compile(r"\b(no|not|without|absent|negative for|free of|resolved)\b", re.IGNORECASE)
 ADVICE = re.compile(r"\b(recommend\w*|consider\w*|suggest\w*|advis\w*|further|follow|correlat\w*)\b", re.IGNORECASE)
 """Sentences that ask for another examination may name one."""
+STATEMENT = re.compile(r"\b(is|are|was|were|seen|show\w*|demonstrat\w*|reveal\w*|normal|unremarkable)\b", re.IGNORECASE)
+"""A recommendation asks with fewer words ("Chest CT."); one that states something is no request."""
 OTHER_MODALITIES = {
     "CT": r"ct|hrct|ctpa|computed tomograph\w*|axial slices?",
     "MR": r"mri|mr imag\w*|magnetic resonance",
@@ -98,7 +100,7 @@ def outcomes(
     return (
         *heads,
         _outcome("empty_text", Verdict.WITHHOLD, "The findings model gave no impression." if empty else ""),
-        _outcome("modality_words", Verdict.WITHHOLD, _other_words(text, eligibility)),
+        _outcome("modality_words", Verdict.WITHHOLD, _other_words(findings, eligibility)),
         _outcome("repetition", Verdict.WITHHOLD, _repetition(text)),
         _side_agreement(compared, text, side_known),
         _outcome("disagreement", Verdict.FLAG, _disagreement(compared, findings)),
@@ -190,16 +192,23 @@ def _sentences(text: str) -> list[str]:
     return [part.strip() for part in re.split(r"[.!?\n]+", text) if part.strip()]
 
 
-def _other_words(text: str, eligibility: Eligibility) -> str:
+def _other_words(findings: Findings, eligibility: Eligibility) -> str:
     """Sentence naming the first word of another modality or body part; '' where there is none."""
     allowed = {name.upper() for name in (*eligibility.modalities, *eligibility.body_parts)}
-    tables = {**OTHER_MODALITIES, **OTHER_BODY_PARTS}
-    foreign = re.compile("|".join(rf"\b(?:{words})\b" for name, words in tables.items() if name not in allowed),
-                         re.IGNORECASE)
-    for sentence in _sentences(text):
-        if not ADVICE.search(sentence) and (found := foreign.search(sentence)):
+    parts = _foreign(OTHER_BODY_PARTS, allowed)
+    either = _foreign({**OTHER_MODALITIES, **OTHER_BODY_PARTS}, allowed)
+    judged = [(sentence, either) for sentence in _sentences(findings.impression)]
+    judged += [(sentence, either if STATEMENT.search(sentence) else parts)
+               for sentence in _sentences(findings.recommendation)]
+    for sentence, words in judged:
+        if not ADVICE.search(sentence) and (found := words.search(sentence)):
             return f"Text withheld: it speaks of {found.group()!r}, which this image is not."
     return ""
+
+
+def _foreign(table: Mapping[str, str], allowed: Set[str]) -> re.Pattern[str]:
+    return re.compile("|".join(rf"\b(?:{words})\b" for name, words in table.items() if name not in allowed),
+                      re.IGNORECASE)
 
 
 def _repetition(text: str) -> str:

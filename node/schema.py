@@ -15,7 +15,7 @@ from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from node.database import insert_ignore, node_state, transaction
+from node.database import insert_ignore, node_state, reading, transaction
 
 ADVISORY_LOCK = 0x41494E44  # any fixed number of our own
 LOCK_POLL_SECONDS = 0.1
@@ -24,8 +24,8 @@ JOBS_VERSION = "dbos-3.4"
 
 
 def is_current(engine: sa.Engine) -> bool:
-    """True when neither our tables nor the job tables need a migration."""
-    with engine.connect() as connection:
+    """True when neither our tables nor the job tables need a migration. Raises StorageError."""
+    with reading(engine) as connection:
         if MigrationContext.configure(connection).get_current_revision() != _scripts().get_current_head():
             return False
         query = sa.select(node_state.c.value).where(node_state.c.key == "jobs_schema")
@@ -52,8 +52,8 @@ def migrate(engine: sa.Engine, data_dir: Path, migrate_jobs: Callable[[sa.Engine
 
 
 def node_uid(engine: sa.Engine) -> str:
-    """The UID of this installation, from which the UIDs of its objects are derived."""
-    with engine.connect() as connection:
+    """The UID of this installation, from which the UIDs of its objects are derived. Raises StorageError."""
+    with reading(engine) as connection:
         query = sa.select(node_state.c.value).where(node_state.c.key == "node_uid")
         return str(connection.execute(query).scalar_one())
 

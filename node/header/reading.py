@@ -37,17 +37,25 @@ ANIMALS = re.compile(r"\b(CANINE|FELINE|EQUINE|BOVINE|VETERINARY)\b", re.IGNOREC
 
 
 class DataSet:
-    """Values of one data set or item by tag, decoded when asked for; the first of two equal tags counts."""
+    """Values of one data set or item by tag, decoded when asked for; the first of two equal tags counts.
+
+    ``size`` is the bytes it was given; ``whole`` says that its elements are, up to and with Pixel Data.
+    """
 
     def __init__(self, data: Buffer, encoding: Encoding, start: int, end: int, character_set: str = "") -> None:
         self._data, self._encoding = data, encoding
         self._elements: dict[int, Element] = {}
         self.has_pixel_data = False
+        self.size, reached = end - start, start
         for element in walk(data, encoding, start, end):
             self._elements.setdefault(element.tag, element)
+            reached = element.end
             if element.tag in PIXELS:
                 self.has_pixel_data = min(element.end, len(data)) > element.start
+                self.whole = element.end <= end
                 break
+        else:
+            self.whole = end - 8 < reached <= end  # fewer bytes than the smallest element are padding
         self.character_set = self.text(0x00080005) or character_set
 
     def raw(self, tag: int) -> bytes:
@@ -58,9 +66,8 @@ class DataSet:
         return bytes(self._data[element.start : element.end]) if element.end - element.start <= LONGEST_TEXT else b""
 
     def text(self, tag: int) -> str:
-        """A text of the default repertoire, verbatim but for padding and NUL; '' where it is not one."""
-        value = self.raw(tag)
-        return value.replace(b"\x00", b"").decode("ascii").strip(" ") if value.isascii() else ""
+        """A text of the default repertoire, verbatim but for its padding; '' where it is not one."""
+        return plain(self.raw(tag))
 
     def words(self, tag: int, *, strict: bool = False) -> str:
         """A text that Specific Character Set applies to; see :func:`node.header.texts.decoded`."""

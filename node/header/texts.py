@@ -11,18 +11,32 @@ DELIMITERS = {ord(sign) for sign in "\\^=\r\n\t\f"}
 """Return to the initial character set (PS3.5 section 6.1.2.5.3)."""
 UNDECLARED = ("utf-8", "cp949")
 """Tried strictly where a data set with other than ASCII bytes declares nothing: what Korean senders leave out."""
+UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters and halves of surrogate pairs: no text of a head means them, and databases refuse them."""
 
 
 def decoded(value: bytes, character_set: str, *, strict: bool) -> str:
-    """``value`` as text without its padding, and without NUL, which no text holds and PostgreSQL does not take.
+    """``value`` as text without its padding and without :data:`UNUSABLE` characters.
 
-    Where it cannot be decoded, ``strict`` (identifiers) gives '', else the readable part is kept.
+    Where it cannot be decoded, or has such a character inside, ``strict`` (identifiers) gives '' as two
+    of them must never look alike; else the readable part is kept.
     """
-    value = value.replace(b"\x00", b"").strip(b" ")
+    text = _text(value.strip(b"\x00 "), character_set)
+    if strict:
+        return "" if "\ufffd" in text or UNUSABLE.search(text) else text
+    return UNUSABLE.sub(" ", text).strip()
+
+
+def plain(value: bytes) -> str:
+    """A text of the default repertoire without its padding; '' where it is not one."""
+    text = value.decode("ascii").strip("\x00 ") if value.isascii() else ""
+    return "" if UNUSABLE.search(text) else text
+
+
+def _text(value: bytes, character_set: str) -> str:
     if value.isascii() and b"\x1b" not in value:
         return value.decode("ascii")
-    text = _declared(value, character_set) if character_set.strip("\\ ") else _guessed(value)
-    return "" if strict and "\ufffd" in text else text
+    return _declared(value, character_set) if character_set.strip("\\ ") else _guessed(value)
 
 
 def _declared(value: bytes, character_set: str) -> str:

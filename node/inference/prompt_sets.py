@@ -6,7 +6,6 @@ The shipped ones are package data in ``prompts/``; a site's own file is named by
 from __future__ import annotations
 
 import hashlib
-import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -14,10 +13,10 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from node.config import names_a_file
 from node.domain import CodedConcept, Eligibility, FindingsPrompt, OperatingPoint, Priority, PromptFinding, PromptSet
 from node.errors import ConfigurationError
 
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 _Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -181,7 +180,7 @@ def _read(name_or_path: str, kind: type[_File], key: str, known: tuple[str, ...]
 
 
 def _locate(name_or_path: str, key: str, known: tuple[str, ...]) -> Path:
-    if not _NAME.fullmatch(name_or_path):
+    if names_a_file(name_or_path):
         return Path(name_or_path).expanduser()
     if name_or_path not in known:
         raise ConfigurationError(

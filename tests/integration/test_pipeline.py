@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,31 +11,48 @@ import pytest
 import sqlalchemy as sa
 
 from node import audit, pipeline, studies
-from node.database import transaction
+from node.database import connect, metadata, transaction
 from node.domain import DeliveryState, EntryState, FindingsState, Presence, Priority, ReportState, Side
-from node.errors import ModelOutputError
+from node.errors import ModelOutputError, StorageError
+from node.jobs import Jobs, Queue
+from node.observability import supervised_thread
+from tests.tools.databases import KINDS, migrated_kind, started
 from tests.tools.instances import chest, document, encoded, rejection_note
-from tests.tools.node_in_process import PACS, StraightNode
+from tests.tools.node_in_process import CHAIN, PACS, NodeInProcess, StraightNode
+from tests.tools.postgres import Cluster
+from tests.tools.waiting import wait_until
 
 STUDY = "1.2.3"
 LONG_AGO = f"{date.today() - timedelta(days=30):%Y%m%d}"
 Make = Callable[..., StraightNode]
 
 
+def seeing_an_effusion(engine: sa.Engine, data_dir: Path, **sections: Any) -> StraightNode:
+    node = StraightNode(engine, data_dir, **sections)
+    node.triage.present = {"effusion"}
+    node.findings.sees("pleural effusion", Side.RIGHT, "Right pleural effusion.")
+    return node
+
+
 @pytest.fixture
-def make(engine: sa.Engine, tmp_path: Path) -> Make:
-    """A node; one that sees a right pleural effusion, unless told otherwise."""
-    def make(**sections: Any) -> StraightNode:
-        node = StraightNode(engine, tmp_path, **sections)
-        node.triage.present = {"effusion"}
-        node.findings.sees("pleural effusion", Side.RIGHT, "Right pleural effusion.")
-        return node
-    return make
+def make(sqlite_url: str, tmp_path: Path) -> Iterator[Make]:
+    """Makes a node that sees a right pleural effusion, with other settings, on SQLite."""
+    engine = connect(sqlite_url)
+    metadata.create_all(engine)
+    yield lambda **sections: seeing_an_effusion(engine, tmp_path, **sections)
+    engine.dispose()
 
 
 @pytest.fixture
 def node(make: Make) -> StraightNode:
+    """The same with the default settings."""
     return make()
+
+
+@pytest.fixture
+def anywhere(engine: sa.Engine, tmp_path: Path) -> StraightNode:
+    """The same on both databases, for what leaves most behind in them."""
+    return seeing_an_effusion(engine, tmp_path)
 
 
 def declined(node: StraightNode, uid: str = STUDY) -> bool:
@@ -45,17 +62,17 @@ def declined(node: StraightNode, uid: str = STUDY) -> bool:
         ReportState.WITHHELD, DeliveryState.NONE, None, {})
 
 
-def test_a_chest_image_is_flagged_described_reported_and_delivered(node: StraightNode) -> None:
-    entry = node.evaluate(chest(STUDY))
+def test_a_chest_image_is_flagged_described_reported_and_delivered(anywhere: StraightNode) -> None:
+    entry = anywhere.evaluate(chest(STUDY))
     assert (entry.state, entry.priority, entry.ai_priority) == (EntryState.CONFIRMED, Priority.HIGH, Priority.HIGH)
     assert (entry.findings_state, entry.report_state) == (FindingsState.DONE, ReportState.WRITTEN)
     assert entry.delivery is DeliveryState.COMMITTED
-    effusion = node.finding(STUDY, "effusion")
+    effusion = anywhere.finding(STUDY, "effusion")
     assert (effusion.presence, effusion.side, effusion.agreed) == (Presence.PRESENT, Side.RIGHT, True)
     assert {found.presence for found in entry.findings} == {Presence.PRESENT, Presence.ABSENT}
-    assert sorted(node.pacs.held) == sorted(one.SOPInstanceUID for one in node.reports(STUDY))
-    assert len(node.pacs.held) == 2
-    assert node.run_of(STUDY).state == "done"
+    assert sorted(anywhere.pacs.held) == sorted(one.SOPInstanceUID for one in anywhere.reports(STUDY))
+    assert len(anywhere.pacs.held) == 2
+    assert anywhere.run_of(STUDY).state == "done"
 
 
 def test_both_clocks_are_stopped(node: StraightNode) -> None:
@@ -65,14 +82,14 @@ def test_both_clocks_are_stopped(node: StraightNode) -> None:
     assert entry.time_to_notify_ms >= entry.time_to_flag_ms
 
 
-def test_the_stages_run_in_their_order_and_each_is_in_the_audit_trail(node: StraightNode) -> None:
-    node.take(chest(STUDY))
+def test_the_stages_run_in_their_order_and_each_is_in_the_audit_trail(anywhere: StraightNode) -> None:
+    anywhere.take(chest(STUDY))
     names = [stage.name for stage in pipeline.SEQUENCE]
-    ran = node.complete(STUDY)
+    ran = anywhere.complete(STUDY)
     assert [stage for stage in ran if stage in names] == names
-    recorded = [action for action in node.actions(STUDY) if action.startswith("stage.")]
+    recorded = [action for action in anywhere.actions(STUDY) if action.startswith("stage.")]
     assert recorded == ["stage.early", *(f"stage.{name}" for name in names)]
-    with transaction(node.engine) as connection:
+    with transaction(anywhere.engine) as connection:
         assert audit.verify(connection).problems == ()
 
 
@@ -125,17 +142,33 @@ def test_a_findings_model_that_breaks_leaves_flag_and_report_too(node: StraightN
 
 
 def test_a_triage_model_that_breaks_fails_the_entry_which_keeps_its_place(node: StraightNode) -> None:
-    node.triage.error = ZeroDivisionError()
+    node.triage.errors = [ZeroDivisionError()] * 2  # early, and again when the study is complete
     entry = node.evaluate(chest(STUDY, RequestedProcedurePriority="HIGH"))
     assert (entry.state, entry.priority, entry.ai_priority) == (EntryState.FAILED, Priority.HIGH, None)
     assert entry.reason == "triage failed: unexpected ZeroDivisionError"
     assert (node.pacs.held, node.run_of(STUDY).state) == ({}, "failed")
 
 
-def test_a_report_that_cannot_be_built_leaves_the_flag(node: StraightNode) -> None:
-    entry = node.evaluate(chest(STUDY, PatientBirthDate="no date at all", PatientID=None, StudyID="x" * 99))
-    assert entry.state is EntryState.CONFIRMED
-    assert entry.report_state in (ReportState.WRITTEN, ReportState.FAILED)
+def test_early_triage_that_breaks_leaves_it_to_completion(node: StraightNode) -> None:
+    node.triage.errors = [ZeroDivisionError()]
+    assert node.evaluate(chest(STUDY)).state is EntryState.CONFIRMED
+
+
+def test_a_disk_that_takes_no_report_leaves_the_flag(node: StraightNode) -> None:
+    (node.data_dir / "reports").write_text("no folder")
+    entry = node.evaluate(chest(STUDY))
+    assert (entry.state, entry.ai_priority) == (EntryState.CONFIRMED, Priority.HIGH)
+    assert (entry.findings_state, entry.report_state) == (FindingsState.DONE, ReportState.FAILED)
+    assert node.jobs.ran.count("write") == 1 + len(pipeline.RETRY_SECONDS)
+    assert "write failed" in node.dossier(STUDY)["report_reason"]
+
+
+def test_a_stage_that_fails_for_now_is_put_again_later(anywhere: StraightNode) -> None:
+    anywhere.take(chest(STUDY))
+    anywhere.triage.errors = [StorageError("the database is away")] * 3
+    anywhere.evaluate(chest(STUDY, 2))
+    assert anywhere.entry(STUDY).state is EntryState.CONFIRMED
+    assert anywhere.actions(STUDY).count("stage.deferred") == 2
 
 
 def test_in_shadow_mode_scores_are_shown_and_nothing_is_raised_or_sent(node: StraightNode) -> None:
@@ -174,15 +207,15 @@ def test_without_a_findings_model_triage_is_reported_alone(make: Make) -> None:
     assert (entry.findings_state, entry.report_state) == (FindingsState.WITHHELD, ReportState.WRITTEN)
 
 
-def test_an_undecodable_image_is_not_evaluable(node: StraightNode) -> None:
+def test_an_undecodable_image_is_not_evaluable(anywhere: StraightNode) -> None:
     image = chest(STUDY)
-    node.mailbox.receive_bytes(image, encoded(image)[:-500])
-    node.book()
-    node.complete(STUDY)
-    entry = node.entry(STUDY)
+    anywhere.mailbox.receive_bytes(image, encoded(image)[:-500])
+    anywhere.book()
+    anywhere.complete(STUDY)
+    entry = anywhere.entry(STUDY)
     assert entry.state is EntryState.NOT_EVALUABLE
     assert entry.reason
-    assert declined(node)
+    assert declined(anywhere)
 
 
 def test_an_undecodable_image_beside_a_good_one_is_remarked(node: StraightNode) -> None:
@@ -219,32 +252,32 @@ def test_results_of_demo_models_stay_on_this_machine(make: Make) -> None:
     assert "demo" in node.dossier(STUDY)["delivery_blocked"]["pacs"]
 
 
-def test_a_late_image_gives_new_reports_that_name_the_old_ones(node: StraightNode) -> None:
-    node.evaluate(chest(STUDY))
-    node.evaluate(chest(STUDY, 2))
-    old, new = node.reports(STUDY, 1), node.reports(STUDY, 2)
-    assert len(node.pacs.held) == 4
+def test_a_late_image_gives_new_reports_that_name_the_old_ones(anywhere: StraightNode) -> None:
+    anywhere.evaluate(chest(STUDY))
+    anywhere.evaluate(chest(STUDY, 2))
+    old, new = anywhere.reports(STUDY, 1), anywhere.reports(STUDY, 2)
+    assert len(anywhere.pacs.held) == 4
     for before, after in zip(old, new, strict=True):
         (predecessor,) = after.PredecessorDocumentsSequence
         named = predecessor.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
         assert named == before.SOPInstanceUID
-    assert (node.entry(STUDY).version, node.entry(STUDY).state) == (2, EntryState.CONFIRMED)
+    assert (anywhere.entry(STUDY).version, anywhere.entry(STUDY).state) == (2, EntryState.CONFIRMED)
 
 
-def test_a_corrected_patient_gets_a_report_and_the_wrong_one_is_not_shown_any_more(node: StraightNode) -> None:
-    node.evaluate(chest(STUDY, PatientID="WRONG"))
-    entry = node.evaluate(chest(STUDY, PatientID="RIGHT"))
+def test_a_corrected_patient_gets_a_report_and_the_wrong_one_is_not_shown_any_more(anywhere: StraightNode) -> None:
+    anywhere.evaluate(chest(STUDY, PatientID="WRONG"))
+    entry = anywhere.evaluate(chest(STUDY, PatientID="RIGHT"))
     assert entry.patient_id == "RIGHT"
-    assert {one.PatientID for one in node.reports(STUDY, 2)} == {"RIGHT"}
+    assert {one.PatientID for one in anywhere.reports(STUDY, 2)} == {"RIGHT"}
 
 
-def test_a_study_whose_images_are_rejected_is_withdrawn(node: StraightNode) -> None:
+def test_a_study_whose_images_are_rejected_is_withdrawn(anywhere: StraightNode) -> None:
     image = chest(STUDY)
-    node.evaluate(image)
-    entry = node.evaluate(rejection_note(STUDY, 7, image))
+    anywhere.evaluate(image)
+    entry = anywhere.evaluate(rejection_note(STUDY, 7, image))
     assert (entry.state, entry.priority, entry.report_state) == (
         EntryState.WITHDRAWN, Priority.ROUTINE, ReportState.WITHHELD)
-    assert node.reports(STUDY, 2) == []
+    assert anywhere.reports(STUDY, 2) == []
 
 
 def test_a_replay_writes_new_objects(node: StraightNode) -> None:
@@ -278,3 +311,27 @@ def test_stages_may_repeat_before_they_commit(node: StraightNode) -> None:
     node.evaluate(chest(STUDY))
     assert len(node.pacs.held) == 2
     assert node.entry(STUDY).delivery is DeliveryState.COMMITTED
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_whole_way_on_the_job_engine(kind: str, cluster: Cluster, tmp_path: Path) -> None:
+    with migrated_kind(kind, cluster, tmp_path) as engine:
+        jobs = Jobs(engine, CHAIN, pipeline.QUEUE_OF)
+        node = NodeInProcess(engine, tmp_path, jobs.put, study={"quiet_seconds": 0.5})
+        node.triage.by_image = {f"{STUDY}.1": {"pneumothorax": 0.9}}
+        with started(jobs, node.stages, dict.fromkeys(Queue, 2)):
+            clerk = node.clerk(jobs)
+            working = supervised_thread("clerk", clerk.run, clerk.stopping.set)
+            node.mailbox.receive(chest(STUDY))
+            node.mailbox.receive(chest("1.2.4", BodyPartExamined="KNEE"))
+            wait_until(lambda: node.run_states() == {STUDY: "done", "1.2.4": "not_evaluable"}, 60)
+            wait_until(lambda: node.entry(STUDY).delivery is DeliveryState.COMMITTED)
+            clerk.stopping.set()
+            working.join()
+        entry = node.entry(STUDY)
+        assert (entry.state, entry.priority, entry.report_state) == (
+            EntryState.CONFIRMED, Priority.STAT, ReportState.WRITTEN)
+        assert sorted(node.pacs.held) == sorted(one.SOPInstanceUID for one in node.reports(STUDY))
+        assert node.entry("1.2.4").state is EntryState.NOT_EVALUABLE
+        with transaction(engine) as connection:
+            assert audit.verify(connection).problems == ()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from pydicom import Dataset
-from pynetdicom import build_role
+from pynetdicom import build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import (
     CTImageStorage,
@@ -364,6 +364,16 @@ def test_a_commitment_report_reaches_its_collaborator(node: Receiver) -> None:
     assert node.commitments == [
         CommitmentReport(transaction_uid="1.2.99", committed=("1.2.1",), failed=(("1.2.2", 0x0112),))
     ]
+
+
+def test_a_report_that_comes_before_the_receiver_calls_itself_established_is_answered(node: Receiver) -> None:
+    """The accepting thread is held up after it said yes, as on a busy machine; the archive does not wait for it."""
+
+    def held_up(_event: object) -> None:
+        threading.Event().wait(0.2)
+
+    node.server._listeners[0].bind(evt.EVT_ACCEPTED, held_up)
+    assert event_report(node.port, 2, committed_and_failed()) == SUCCESS
 
 
 def test_a_report_nobody_asked_for_has_an_invalid_argument(sqlite: sa.Engine, data_dir: Path) -> None:

@@ -48,7 +48,8 @@ class FakeTriage:
     operating_points: dict[str, OperatingPoint] = field(default_factory=dict)
     shadow_reason: str = ""
     unvalidated: bool = False
-    error: Exception | None = None
+    #: Raised by the next calls, one each.
+    errors: list[Exception] = field(default_factory=list)
     #: SOP Instance UIDs and priority of every call.
     calls: list[tuple[list[str], Priority]] = field(default_factory=list)
 
@@ -60,8 +61,8 @@ class FakeTriage:
         self.operating_points, self.shadow_reason = {}, "nothing was measured"
 
     def score(self, images: Sequence[ModelImage], priority: Priority = Priority.ROUTINE) -> list[dict[str, float]]:
-        if self.error is not None:
-            raise self.error
+        if self.errors:
+            raise self.errors.pop(0)
         self.calls.append(([image.sop_instance_uid for image in images], priority))
         return [self._scores(image) for image in images]
 

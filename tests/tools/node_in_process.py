@@ -1,4 +1,4 @@
-"""The clerk's and the worker's work in the process of the test: real stages, database and files, fake models and PACS."""
+"""The work of clerk and worker in the process of the test: real stages, database and files, fake models and PACS."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class StraightJobs:
             result = json.loads(json.dumps(stage.work(arguments)))
         except NodeError as error:
             failure = Failure(error=type(error).__name__, reason=str(error), retryable=error.retryable)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - stands where the worker loop's edge does
             failure = Failure(error=type(error).__name__, reason=f"unexpected {type(error).__name__}")
         with transaction(self.engine) as connection:
             if failure is None:
@@ -151,6 +151,12 @@ class NodeInProcess:
             query = sa.select(run).where(run.c.study_instance_uid == uid)
             rows = connection.execute(query.order_by(run.c.version.desc())).all()
         return rows[0]
+
+    def run_states(self) -> dict[str, str]:
+        """State of the last version by study."""
+        query = sa.select(run.c.study_instance_uid, run.c.state).order_by(run.c.version)
+        with self.engine.connect() as connection:
+            return {row.study_instance_uid: row.state for row in connection.execute(query)}
 
     def dossier(self, uid: str) -> JSON:
         with self.engine.connect() as connection:

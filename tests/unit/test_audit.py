@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from node import audit
-from node.database import audit_anchor, audit_chain, audit_event, transaction
+from node.database import audit_anchor, audit_chain, audit_event, connect, transaction
 from node.domain import AuditEvent
 
 
@@ -75,6 +75,31 @@ def test_anchors_written_at_once_never_fork(engine: sa.Engine) -> None:
     with ThreadPoolExecutor(6) as writers:
         list(writers.map(write, range(30)))
     assert verify(engine) == audit.Verification(events=1, chains=1, anchors=30, problems=())
+
+
+def test_a_writer_at_work_is_no_problem(engine: sa.Engine, database_url: str) -> None:
+    record(engine, "before")
+    other = connect(database_url)
+
+    def write(*_: object) -> None:
+        record(other, "a", "b")
+        record(other, "c", chain="clerk:1")
+        with transaction(other) as connection:
+            audit.anchor(connection)
+
+    write()
+    with transaction(engine) as connection:
+        sa.event.listen(connection, "before_cursor_execute", write)  # something new before every statement
+        found = audit.verify(connection)
+    other.dispose()
+    assert (found.events >= 4, found.problems) == (True, ())
+
+
+def test_an_event_put_in_beside_its_head_is_found(engine: sa.Engine) -> None:
+    record(engine, "a", "b")
+    first = sa.select(audit_event.c.digest).where(audit_event.c.seq == 1).scalar_subquery()
+    tamper(engine, sa.update(audit_chain).values(seq=1, head=first))
+    assert verify(engine).problems == ("chain receiver:1: event 2 is ahead of its head",)
 
 
 @pytest.mark.parametrize(("column", "value"), [

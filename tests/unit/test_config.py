@@ -85,6 +85,12 @@ def test_the_environment_overrides_the_file(write, monkeypatch) -> None:
     assert config.models.triage.dtype == "bfloat16"
 
 
+def test_a_list_in_the_environment_that_is_no_json_is_named(monkeypatch) -> None:
+    monkeypatch.setenv("AINODE__DESTINATIONS", "PACS")
+    with pytest.raises(ConfigurationError, match=r'environment: .*"destinations".* JSON'):
+        load()
+
+
 @pytest.mark.parametrize(("text", "path", "value", "expected"), [
     ("node: {port: 99999}", "node.port", "99999", "less than or equal to 65535"),
     ("node: {ae_title: SEVENTEEN_LETTERS}", "node.ae_title", "SEVENTEEN_LETTERS", "at most 16 characters"),
@@ -138,6 +144,67 @@ def test_settings_do_not_change_after_they_were_read() -> None:
 def test_clinical_use_needs_jurisdiction_and_authorisation(write) -> None:
     with pytest.raises(ConfigurationError, match="jurisdiction and authorisation_reference"):
         load(write("node: {intended_use: clinical}"))
+
+
+def test_clinical_use_and_unvalidated_models_exclude_each_other(write) -> None:
+    clinical = "node: {intended_use: clinical, jurisdiction: KR, authorisation_reference: '1'}"
+    with pytest.raises(ConfigurationError, match=r"allow_unvalidated.*research only"):
+        load(write(f"{clinical}\nmodels: {{allow_unvalidated: true}}"))
+    load(write("models: {allow_unvalidated: true}"))
+
+
+@pytest.mark.parametrize(("text", "key"), [
+    ("priors: {destination: PACS}", "priors"), ("worklist: {hl7: {host: h}}", "worklist.hl7"),
+    ("worklist: {fhir: 'http://h'}", "worklist.fhir"), ("worklist: {ups: on}", "worklist.ups"),
+    ("worklist: {webhook: ['http://h']}", "worklist.webhook"), ("audit: {syslog: 'h:514'}", "audit.syslog"),
+])
+def test_what_is_not_built_is_refused_by_name(write, text, key) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{re.escape(key)} = .*not in this version"):
+        load(write(text))
+
+
+@pytest.mark.parametrize("off", ["off", "null", "''", "'off'", "{}", "[]"])
+def test_what_is_not_built_can_be_off(write, off) -> None:
+    config = load(write(f"priors: {off}\nworklist: {{hl7: {off}}}\naudit: {{syslog: {off}}}"))
+    assert (config.priors, config.worklist.hl7, config.audit.syslog) == (None, None, None)
+
+
+@pytest.mark.parametrize("text", [
+    "nodes: {}", "destinations: [{name: A, ae_title: B, host: h, port: 1}, {name: A, ae_title: B, host: h, port: 1}]",
+    "pipelines: [{destinations: [PACS]}]",
+])
+def test_no_message_tells_the_database_password(write, text) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(write(f"database: {{url: 'postgresql://node:s3cr/e@t@db/node'}}\n{text}"))
+    assert "e@t" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [
+    "database: 'postgresql://node:s3cret@db/node'", "databases: {url: 'postgresql://node:s3cret@db/node'}",
+    "database: {url: 'mysql://node:s3cret@db/node'}", "database: {url: [a, 'postgresql://node:s3cret@db/node']}",
+    "database: {url: postgresql://node:s3cret@db/node: {}",
+])
+def test_a_wrong_value_is_shown_without_its_password(write, text) -> None:
+    with pytest.raises(ConfigurationError, match=r"://\*\*\*@db/node") as caught:
+        load(write(text))
+    assert "s3cret" not in str(caught.value)
+
+
+def test_prompts_told_by_path_are_relative_to_the_file_and_names_stay(write, tmp_path: Path) -> None:
+    (section,) = load(write("pipelines: [{prompt_set: own/chest.v2, findings_prompt: chest.yaml}]")).pipelines
+    assert section.prompt_set == str(tmp_path / "own/chest.v2")
+    assert section.findings_prompt == str(tmp_path / "chest.yaml")
+    (section,) = load(write("")).pipelines
+    assert (section.prompt_set, section.findings_prompt) == ("demo-chest", "demo-chest-findings")
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("pipelines: []", "pipelines = .*at least 1 item"),
+    ("pipelines: [{prompt_set: a}, {prompt_set: b}]", "pipelines: two have the same name"),
+])
+def test_pipelines_are_at_least_one_and_each_has_its_name(write, text, said) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        load(write(text))
 
 
 def test_the_report_profile_follows_the_intended_use(write) -> None:

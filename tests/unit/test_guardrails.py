@@ -138,6 +138,18 @@ def test_a_text_names_no_side_where_the_orientation_is_not_known(text: str, verd
     assert ruled(scores, findings, side_known=False)["side_agreement"].verdict is verdict
 
 
+def test_a_recommendation_names_no_side_either_where_the_orientation_is_not_known() -> None:
+    findings = answer(finding("pleural effusion"), recommendation="Drain the right pleural effusion.")
+    assert ruled(triage(), findings, side_known=False)["side_agreement"].verdict is Verdict.WITHHOLD
+    assert ruled(triage(), findings)["side_agreement"].verdict is Verdict.PASS
+
+
+def test_a_side_is_withheld_when_the_recommendation_says_another() -> None:
+    scores = triage(effusion=Presence.PRESENT)
+    findings = answer(finding("pleural effusion", Side.LEFT), recommendation="Drain the right pleural effusion.")
+    assert line("effusion", scores, findings).side is Side.NONE
+
+
 @pytest.mark.parametrize(("structured", "text", "kept"), [
     (Side.LEFT, "Left pleural effusion.", True), (Side.LEFT, "Pleural effusion on the right.", False),
     (Side.BOTH, "Bilateral pleural effusion and cardiomegaly.", True),
@@ -168,6 +180,13 @@ def test_a_finding_without_sides_never_gets_one() -> None:
 def test_a_text_about_another_kind_of_image_is_withheld(text: str) -> None:
     outcome = ruled(triage(), answer(impression=text))["modality_words"]
     assert outcome.verdict is Verdict.WITHHOLD
+
+
+@pytest.mark.parametrize(("text", "verdict"), [
+    ("The CT shows a nodule.", Verdict.WITHHOLD), ("Drain the knee.", Verdict.WITHHOLD),
+    ("Chest CT.", Verdict.PASS), ("Consider ultrasound.", Verdict.PASS), ("No recommendation.", Verdict.PASS)])
+def test_a_recommendation_may_ask_for_another_image_and_not_speak_of_one(text: str, verdict: Verdict) -> None:
+    assert ruled(triage(), answer(recommendation=text))["modality_words"].verdict is verdict
 
 
 @pytest.mark.parametrize("text", [

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import struct
 import subprocess
+import sys
+import unicodedata
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +25,8 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from node import header
 from node.errors import BadInput, StorageError, Undecodable, UnusableIdentity
+from node.header import pixels, texts
+from node.header.comparison import same_decoded
 from tests.tools.radiographs import REAL, radiograph, write
 
 IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
@@ -207,6 +212,32 @@ def test_an_undecodable_identifier_is_empty_and_a_description_keeps_what_can_be_
     assert head.study_description.startswith("THORAX")
 
 
+@pytest.mark.parametrize("inside", [b"\x00", b"\n", b"\x1b", b"\x7f", b"\xc2\x85"])
+def test_an_identifier_with_a_control_character_is_none_and_a_description_goes_without_it(
+    tmp_path: Path, inside: bytes
+) -> None:
+    identifiers = {"PatientID": "ID......CD", "AccessionNumber": "AN......CD", "StudyDate": "DA......CD"}
+    path = write(radiograph(FLAT, StudyDescription="SD......CD", **identifiers), tmp_path / "image.dcm")
+    path.write_bytes(path.read_bytes().replace(b"......", inside.ljust(6, b"x")))
+    head = header.read(path)
+    assert (head.patient_id, head.accession_number, head.study_date) == ("", "", "")
+    assert re.fullmatch("SD x+CD", head.study_description)
+
+
+def test_padding_by_nul_and_space_is_dropped_wherever_it_stands(tmp_path: Path) -> None:
+    path = write(radiograph(FLAT, PatientID="......", StudyDate="20260101"), tmp_path / "image.dcm")
+    path.write_bytes(path.read_bytes().replace(b"......", b"\x00AB \x00\x00"))
+    assert header.read(path).patient_id == "AB"
+
+
+@pytest.mark.parametrize("value", [b"AB\x00CD", b"A\tB", b"\\ud800", b"\xff\xfe\x00\xd8", "가\x85".encode()])
+@pytest.mark.parametrize("character_set", ["", "ISO_IR 192", "ISO_IR 100", "unicode_escape", "utf_16_le"])
+@pytest.mark.parametrize("strict", [True, False])
+def test_every_text_can_be_kept_in_a_database(value: bytes, character_set: str, strict: bool) -> None:
+    text = texts.decoded(value, character_set, strict=strict)
+    assert not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text)
+
+
 def test_values_of_the_wrong_kind_are_empty(tmp_path: Path) -> None:
     image = radiograph(FLAT)
     image.add_new("NumberOfFrames", "LO", "1A")
@@ -310,6 +341,76 @@ def test_the_digest_ignores_the_head_and_covers_pixels_that_do_not_decode(tmp_pa
     digests = {header.pixel_digest(path) for path in (
         tmp_path / "other.dcm", REAL / "JPEG2000-embedded-sequence-delimiter.dcm", REAL / "MR_truncated.dcm")}
     assert len(digests) == 2
+
+
+@pytest.mark.parametrize("option", ["+ti", "+te", "+tb", "+td"], ids=["implicit", "explicit", "big", "deflated"])
+def test_another_native_encoding_holds_the_same_pixels(tmp_path: Path, option: str) -> None:
+    source = REAL / "ct_image.dcm"
+    subprocess.run(["dcmconv", option, str(source), str(tmp_path / "other.dcm")], check=True, capture_output=True)
+    assert header.same_pixels(source, tmp_path / "other.dcm")
+    assert (pixels.encoded_digest(source) == pixels.encoded_digest(tmp_path / "other.dcm")) is (option != "+tb")
+
+
+def test_lossless_compression_holds_the_same_pixels_until_one_changes(tmp_path: Path) -> None:
+    image = dcmread(REAL / "ct_image.dcm")
+    image.compress(JPEGLSLossless, generate_instance_uid=False)
+    image.save_as(tmp_path / "compressed.dcm")
+    assert header.same_pixels(REAL / "ct_image.dcm", tmp_path / "compressed.dcm")
+    image.decompress(generate_instance_uid=False)
+    image.PixelData = image.PixelData[:-2] + b"\x01\x02"
+    image.save_as(tmp_path / "changed.dcm")
+    assert not header.same_pixels(REAL / "ct_image.dcm", tmp_path / "changed.dcm")
+
+
+def test_the_same_bytes_read_in_another_way_are_other_pixels(tmp_path: Path) -> None:
+    wide = write(radiograph(np.arange(8, dtype=np.uint8).reshape(2, 4)), tmp_path / "wide.dcm")
+    tall = write(radiograph(np.arange(8, dtype=np.uint8).reshape(4, 2)), tmp_path / "tall.dcm")
+    assert not header.same_pixels(wide, tall)
+
+
+def test_what_declares_more_than_is_decoded_is_compared_as_it_is_encoded(tmp_path: Path) -> None:
+    huge = {"Rows": 65535, "Columns": 65535, "NumberOfFrames": 10**9}
+    one = write(radiograph(FLAT, **huge, PixelData=b"\x01\x02"), tmp_path / "one.dcm")
+    again = write(radiograph(FLAT, **huge, PixelData=b"\x01\x02", StationName="ELSEWHERE"), tmp_path / "again.dcm")
+    other = write(radiograph(FLAT, **huge, PixelData=b"\x01\x03"), tmp_path / "other.dcm")
+    assert pixels.too_large(one)
+    assert header.same_pixels(one, again)
+    assert not header.same_pixels(one, other)
+    assert header.pixel_digest(one) != header.pixel_digest(other)
+
+
+def test_pixels_behind_a_deflated_bomb_are_not_inflated_and_not_taken_for_the_same(tmp_path: Path) -> None:
+    files = [tmp_path / "one.dcm", tmp_path / "other.dcm"]
+    for file, last in zip(files, (b"\x01", b"\x02"), strict=True):
+        image = dcmread(write(radiograph(FLAT, PixelData=b"\x01\x02\x03" + last), file))
+        image.add_new(0x00090010, "LO", "SOMEONE")
+        image.add_new(0x00091001, "OB", bytes(65 << 20))
+        image.file_meta.TransferSyntaxUID = DEFLATED
+        image.save_as(file)
+    assert pixels.too_large(files[0])
+    assert header.same_pixels(files[0], files[0])
+    assert not header.same_pixels(*files)
+
+
+@pytest.mark.parametrize(("program", "reason"), [
+    ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "ended with -11"),
+    ("import signal; signal.pause()", "no end after"),
+    ("raise SystemExit(1)", "ended with 1"),
+])
+def test_a_decoder_that_crashes_or_hangs_ends_alone_and_says_nothing_is_the_same(
+    caplog: pytest.LogCaptureFixture, program: str, reason: str
+) -> None:
+    decoding = (sys.executable, "-c", program)
+    assert not same_decoded(REAL / "ct_image.dcm", REAL / "ct_image.dcm", decoding, seconds=0.5)
+    assert reason in caplog.text
+
+
+def test_decoding_for_a_comparison_has_little_memory() -> None:
+    probe = ("from node.header import __main__ as child; from pathlib import Path; real = Path(sys.argv[1]); "
+             "child.main(str(real), str(real)); bytearray(5 << 30)")
+    done = subprocess.run([sys.executable, "-c", f"import sys; {probe}", str(REAL / "ct_image.dcm")],
+                          capture_output=True, text=True, check=False)
+    assert (done.stdout, "MemoryError" in done.stderr) == ("same", True)
 
 
 def test_documents_have_one_digest_as_only_their_heads_can_differ() -> None:
