@@ -91,29 +91,37 @@ def verify(connection: sa.Connection) -> Verification:
     events, which must hold all of them, and heads once more after, which no event may be ahead of.
     """
     anchors = connection.execute(sa.select(audit_anchor).order_by(audit_anchor.c.id)).all()
-    first = connection.execute(sa.select(audit_chain)).all()
+    heads = connection.execute(sa.select(audit_chain)).all()
+    digests, problems = _verify_events(connection)
+    problems += [f"chain {row.chain}: its head says event {row.seq}, the events end elsewhere"
+                 for row in heads if row.seq and digests.get((row.chain, row.seq)) != row.head]
+    ends = dict(digests.keys())
+    reached = {row.chain: row.seq for row in connection.execute(sa.select(audit_chain))}
+    problems += [f"chain {chain}: event {seq} is ahead of its head"
+                 for chain, seq in ends.items() if seq > reached.get(chain, 0)]
+    return Verification(len(digests), len(ends), len(anchors), (*problems, *_verify_anchors(anchors, digests)))
+
+
+def _verify_events(connection: sa.Connection) -> tuple[dict[tuple[str, int], str], list[str]]:
+    """The digest of every event by chain and number, chain after chain in order, and what is wrong with them."""
     problems: list[str] = []
     digests: dict[tuple[str, int], str] = {}
-    heads: dict[str, tuple[int, str]] = {}
     columns = audit_event.c
+    chain, seq, digest = "", 0, START
     for row in connection.execute(sa.select(audit_event).order_by(columns.chain, columns.seq)):
-        seq, previous = heads.get(row.chain, (0, START))
+        if row.chain != chain:
+            chain, seq, digest = row.chain, 0, START
         values = {key: getattr(row, key) for key in
                   ("chain", "seq", "at", "action", "detail", "study_instance_uid", "sop_instance_uid")}
         if row.seq != seq + 1:
-            problems.append(f"chain {row.chain}: event {seq + 1} is missing")
-        elif row.previous != previous:
-            problems.append(f"chain {row.chain}: event {row.seq} does not follow event {seq}")
+            problems.append(f"chain {chain}: event {seq + 1} is missing")
+        elif row.previous != digest:
+            problems.append(f"chain {chain}: event {row.seq} does not follow event {seq}")
         if row.digest != _digest(row.previous, values):
-            problems.append(f"chain {row.chain}: event {row.seq} was altered")
-        digests[row.chain, row.seq] = row.digest
-        heads[row.chain] = (row.seq, row.digest)
-    problems += [f"chain {row.chain}: its head says event {row.seq}, the events end elsewhere"
-                 for row in first if row.seq and digests.get((row.chain, row.seq)) != row.head]
-    last = {row.chain: row.seq for row in connection.execute(sa.select(audit_chain))}
-    problems += [f"chain {chain}: event {seq} is ahead of its head"
-                 for chain, (seq, _) in heads.items() if seq > last.get(chain, 0)]
-    return Verification(len(digests), len(heads), len(anchors), (*problems, *_verify_anchors(anchors, digests)))
+            problems.append(f"chain {chain}: event {row.seq} was altered")
+        seq, digest = row.seq, row.digest
+        digests[chain, seq] = digest
+    return digests, problems
 
 
 def _verify_anchors(anchors: Sequence[sa.Row[Any]], digests: dict[tuple[str, int], str]) -> list[str]:

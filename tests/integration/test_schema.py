@@ -16,6 +16,7 @@ from node import audit, schema
 from node.database import audit_anchor, audit_event, connect, metadata, node_state, transaction
 from node.domain import AuditEvent
 from node.errors import StorageError
+from tests.tools.network import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,6 +84,14 @@ def test_a_new_database_is_not_current_and_a_migrated_one_is(database_url: str, 
     engine.dispose()
 
 
+def test_a_database_that_is_away_is_named_without_its_password() -> None:
+    engine = connect(f"postgresql://node:s3cret@127.0.0.1:{free_port()}/node")
+    for ask in (schema.is_current, schema.node_uid):
+        with pytest.raises(StorageError, match=r"node:\*\*\*@127") as caught:
+            ask(engine)
+        assert "s3cret" not in str(caught.value)
+
+
 def test_a_second_migration_changes_nothing(migrated: sa.Engine, tmp_path: Path) -> None:
     before = schema.node_uid(migrated)
     schema.migrate(migrated, tmp_path, without_jobs)
@@ -122,8 +131,14 @@ def test_a_migration_without_its_job_tables_is_taken_up_again(database_url: str,
 
 
 def test_processes_that_start_together_migrate_once(database_url: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "node.migrate", database_url, str(tmp_path)]
-    started = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    command = [sys.executable, "-m", "node.migrate", str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    started = [subprocess.Popen(command, cwd=ROOT, text=True, **pipes) for _ in range(2)]
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write(database_url)
+        process.stdin.close()
+        process.stdin = None
     told = [process.communicate(timeout=120)[1] for process in started]
     assert [process.returncode for process in started] == [0, 0], told
     engine = connect(database_url)
