@@ -46,7 +46,7 @@ ONLY_IN = {
 
 #: What a module may use besides the standard library, where that is less than its layer allows.
 NOTHING_BUT = {
-    "domain": {"numpy"},
+    "domain": {"numpy", "domain"},
     "errors": set(),
     "sr_writer": {"sr_writer", "domain", "errors", "highdicom", "pydicom", "numpy"},
 }

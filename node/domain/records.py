@@ -1,0 +1,114 @@
+"""What is written down and what others answered: reports, receipts, worklist, audit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from node.domain.results import StudyFinding
+from node.domain.states import DeliveryState, EntryState, FindingsState, Lane, Priority, ReportKind, ReportState
+from node.domain.words import JSON
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportObject:
+    """One object written by the node. ``path`` is relative to ``node.data_dir``."""
+
+    kind: ReportKind
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    version: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportIdentity:
+    """What a new object is called: all UIDs are made by the caller, so that a rerun is testable.
+
+    ``predecessor`` is the report of the same kind this one replaces.
+    """
+
+    sop_instance_uid: str
+    series_instance_uid: str
+    series_number: int
+    tracking_uids: dict[str, str]
+    observer_uid: str
+    created_at: datetime
+    language: str
+    software_version: str
+    node_uid: str
+    ae_title: str
+    predecessor: ReportObject | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryReceipt:
+    """Proof held for one instance at one destination."""
+
+    sop_instance_uid: str
+    study_instance_uid: str
+    destination: str
+    state: DeliveryState
+    attempts: int = 0
+    status: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreOutcome:
+    """What a destination said to one C-STORE. ``status`` is None when bytes went out and no answer came.
+
+    ``sent`` is False when nothing left, for example because no presentation context was accepted.
+    """
+
+    sop_instance_uid: str
+    sent: bool
+    status: int | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitmentReport:
+    """An N-EVENT-REPORT of the Storage Commitment Push Model (PS3.4 J.3.3)."""
+
+    transaction_uid: str
+    committed: tuple[str, ...]
+    #: SOP Instance UID and Failure Reason (0008,1197).
+    failed: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorklistEntry:
+    """One line of the worklist; the JSON form is the contract of ``GET /api/worklist``."""
+
+    study_instance_uid: str
+    patient_id: str
+    accession_number: str
+    modality: str
+    lane: Lane
+    version: int
+    state: EntryState
+    reason: str
+    order_priority: Priority
+    ai_priority: Priority | None
+    priority: Priority
+    findings: tuple[StudyFinding, ...]
+    findings_state: FindingsState
+    report_state: ReportState
+    delivery: DeliveryState
+    waiting_since: datetime
+    time_to_flag_ms: int | None
+    time_to_notify_ms: int | None
+    demo_model: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEvent:
+    """One thing that happened. ``detail`` holds identifiers and numbers; never names, never datasets."""
+
+    action: str
+    study_instance_uid: str = ""
+    sop_instance_uid: str = ""
+    detail: JSON = field(default_factory=dict)

@@ -1,0 +1,110 @@
+"""What was found: scores, findings, what the rules said, and all of it together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from node.domain.instances import EvidenceImage
+from node.domain.models import ModelIdentity, OperatingPoint
+from node.domain.states import Certainty, Presence, Priority, Side, Verdict
+from node.domain.words import CodedConcept
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingScore:
+    """Triage's answer for one finding of the prompt set. ``score`` is a rank in 0..1, not a probability."""
+
+    finding: str
+    concept: CodedConcept
+    site: CodedConcept
+    presence: Presence
+    score: float | None
+    operating_point: OperatingPoint | None
+    priority: Priority
+    sop_instance_uid: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriageResult:
+    """Scores of a study (or, early, of one image) by one model identity and prompt set."""
+
+    model: ModelIdentity
+    prompt_set: str
+    scores: tuple[FindingScore, ...]
+    aggregate: str
+    #: No operating point is valid for this model: nothing is raised, sent or notified.
+    shadow: bool
+    #: Nominal points were used because ``models.allow_unvalidated`` is set.
+    unvalidated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One finding as the findings model wrote it."""
+
+    finding: str
+    presence: Presence
+    side: Side
+    certainty: Certainty
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """A validated answer of the findings model."""
+
+    model: ModelIdentity
+    prompt: str
+    findings: tuple[Finding, ...]
+    impression: str
+    recommendation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardrailOutcome:
+    """What one named rule said about a result."""
+
+    rule: str
+    verdict: Verdict
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFinding:
+    """One finding of a study after triage, findings and guardrails were put side by side."""
+
+    finding: str
+    concept: CodedConcept
+    site: CodedConcept
+    presence: Presence
+    score: float | None
+    operating_point: OperatingPoint | None
+    side: Side
+    certainty: Certainty | None
+    #: False when the findings model said otherwise than triage; shown, never hidden.
+    agreed: bool | None
+    sop_instance_uid: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisResult:
+    """Everything one run has to say about a study: the only input of the report writers besides the source header."""
+
+    study_instance_uid: str
+    version: int
+    priority: Priority
+    findings: tuple[StudyFinding, ...]
+    evidence: tuple[EvidenceImage, ...]
+    triage_model: ModelIdentity
+    findings_model: ModelIdentity | None
+    prompt_set: str
+    aggregate: str
+    impression: str
+    recommendation: str
+    #: Sentences a reader must see, such as a visible mark or a disagreement.
+    remarks: tuple[str, ...]
+    #: Stamps on every object, such as the demo notice.
+    notices: tuple[str, ...]
+    started_at: datetime
+    unvalidated: bool = False

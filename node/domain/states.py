@@ -1,0 +1,155 @@
+"""Closed sets: what a study, an instance, a finding or a delivery can be."""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+
+
+class Lane(Enum):
+    """How a study is treated from the moment it arrives."""
+
+    FRESH = "fresh"
+    #: Study Date is older than ``study.historical_hours``: idle capacity only, no priority.
+    HISTORICAL = "historical"
+    #: Asked for by us as an earlier study: kept, never analysed.
+    PRIOR = "prior"
+
+
+class Priority(IntEnum):
+    """Place in the worklist and in every job queue. The value is the job number: low runs first."""
+
+    STAT = 10
+    HIGH = 20
+    ROUTINE = 50
+    HISTORICAL = 90
+
+    @classmethod
+    def higher(cls, one: Priority, other: Priority) -> Priority:
+        """The more urgent of two. AI only raises, so this is the only way they are combined."""
+        return min(one, other)
+
+
+class Presence(Enum):
+    """Qualitative answer per finding; the first three are CID 240 of PS3.16."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    #: Between the two cut-offs, or no operating point is valid for this model.
+    UNDETERMINED = "undetermined"
+    NOT_EVALUABLE = "not_evaluable"
+
+
+class Side(Enum):
+    """Laterality of a finding, as the patient's own left and right."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    BOTH = "both"
+    #: Not lateralised, not said, or withheld because the orientation is not known.
+    NONE = ""
+
+
+class Certainty(Enum):
+    """Wording the findings model chose; never raised by agreement between models."""
+
+    DEFINITE = "definite"
+    PROBABLE = "probable"
+    POSSIBLE = "possible"
+
+
+class InstanceState(Enum):
+    """What became of a received instance."""
+
+    #: Durable and acknowledged; not looked at yet.
+    RECEIVED = "received"
+    ACCEPTED = "accepted"
+    #: The same pixels again in another encoding or with a coerced header; the first is kept.
+    DUPLICATE = "duplicate"
+    #: Changed identity, order or laterality: the run gets a new version.
+    UPDATE = "update"
+    #: Same UID, other pixels: kept in quarantine.
+    CONFLICT = "conflict"
+    #: One of our own objects coming back.
+    ECHO = "echo"
+    #: Replaced by an update: not evidence any more.
+    SUPERSEDED = "superseded"
+    #: Named in a rejection note, before or after it came: not evidence.
+    REJECTED = "rejected"
+    #: Its head cannot be read: kept in quarantine.
+    UNREADABLE = "unreadable"
+
+
+class EntryState(Enum):
+    """State of a study on the worklist."""
+
+    RECEIVING = "receiving"
+    PROVISIONAL = "provisional"
+    CONFIRMED = "confirmed"
+    WITHDRAWN = "withdrawn"
+    NOT_EVALUABLE = "not_evaluable"
+    FAILED = "failed"
+
+
+class FindingsState(Enum):
+    """State of the findings model's answer."""
+
+    PENDING = "pending"
+    DONE = "done"
+    WITHHELD = "withheld"
+    FAILED = "failed"
+
+
+class ReportState(Enum):
+    """State of the objects written for a study version."""
+
+    PENDING = "pending"
+    WRITTEN = "written"
+    WITHHELD = "withheld"
+    FAILED = "failed"
+
+
+class DeliveryState(Enum):
+    """Proof held for one instance at one destination."""
+
+    NONE = "none"
+    QUEUED = "queued"
+    #: Bytes went out, no answer came.
+    SENT = "sent"
+    #: C-STORE answered 0x0000, or the instance was found by query.
+    STORED = "stored"
+    #: N-EVENT-REPORT named the instance as committed.
+    COMMITTED = "committed"
+    #: No attempt is left: a dead letter until an operator retries or discards it.
+    FAILED = "failed"
+    #: Given up by an operator.
+    DISCARDED = "discarded"
+
+
+class ReportKind(Enum):
+    """Objects the node writes."""
+
+    MEASUREMENT = "measurement_report"
+    TEXT = "text_report"
+
+
+class Verdict(Enum):
+    """Outcome of a guardrail."""
+
+    PASS = "pass"
+    FLAG = "flag"
+    WITHHOLD = "withhold"
+
+
+class IntendedUse(Enum):
+    """What the operator declares the node is used for."""
+
+    RESEARCH = "research"
+    CLINICAL = "clinical"
+
+
+class ReportProfile(Enum):
+    """How much of the findings model's output leaves the node."""
+
+    TRIAGE_ONLY = "triage_only"
+    TRIAGE_AND_LOCALISE = "triage_and_localise"
+    DRAFT_REPORT = "draft_report"
