@@ -15,19 +15,22 @@ from typing import Annotated
 import sqlalchemy as sa
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from node import app as composition
 from node import audit, checkup, delivery, studies, worklist
 from node.config import Config, load
 from node.database import now, reading, transaction
-from node.errors import NodeError, StorageError
+from node.errors import BadInput, NodeError, StorageError
 from node.observability import configure_logging
 from node.roles import Role
 from node.supervisor import Supervisor, die_with_parent, visible_gpus
 
 COMMAND_CHAIN = "command-line"
 """Audit chain of what operators do here."""
+
+PLAIN_WIDTH = 250
+"""Columns where the output is no terminal, such as a file."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A DICOM AI node beside the PACS.")
 delivery_app = typer.Typer(no_args_is_help=True, help="Reports on their way to the destinations.")
@@ -51,11 +54,11 @@ def run(
     """Run the node until it is told to stop."""
     settings = load(config)
     configure_logging("INFO", role.value if role else "node")
+    if parent:
+        die_with_parent()
+        if os.getppid() != parent:
+            raise typer.Exit(1)
     if role is not None:
-        if parent:
-            die_with_parent()
-            if os.getppid() != parent:
-                raise typer.Exit(1)
         raise typer.Exit(composition.run_role(role, settings, incarnation))
     checkup.require_models(settings)
     composition.open_database(settings).dispose()
@@ -137,13 +140,13 @@ def worklist_command(
     if as_json:
         typer.echo(json.dumps({"entries": [worklist.to_json(entry) for entry in entries]}, ensure_ascii=False))
         return
-    table = Table("priority", "state", "study", "flagged", "findings", "report", "delivery", "time to flag")
+    table = _table("priority", "state", "study", "flagged", "findings", "report", "delivery", "time to flag")
     for entry in entries:
         flagged = ", ".join(found.concept.meaning for found in entry.findings if found.presence.value == "present")
         flag = "" if entry.time_to_flag_ms is None else f"{entry.time_to_flag_ms} ms"
         table.add_row(entry.priority.name, entry.state.value, entry.study_instance_uid, flagged or entry.reason,
                       entry.findings_state.value, entry.report_state.value, entry.delivery.value, flag)
-    Console().print(table)
+    _print(table)
 
 
 @app.command()
@@ -166,11 +169,16 @@ def replay(study: StudyUID, config: ConfigFile = None) -> None:
 def report(file: Path, config: ConfigFile = None) -> None:
     """Print one of our Structured Reports."""
     from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
 
     from sr_writer import read_back
 
     load(config)
-    for line in read_back.lines(dcmread(file)):
+    try:
+        dataset = dcmread(file)
+    except (OSError, InvalidDicomError) as error:
+        raise BadInput(f"{file}: cannot be read as DICOM ({type(error).__name__}); name a report's file") from error
+    for line in read_back.lines(dataset):
         typer.echo(line)
 
 
@@ -193,12 +201,12 @@ def migrate(config: ConfigFile = None) -> None:
 def delivery_list(config: ConfigFile = None, study: str = "", destination: str = "") -> None:
     """What was sent where, and with which proof."""
     engine = composition.open_database(load(config))
-    table = Table("destination", "state", "attempts", "study", "instance", "reason")
+    table = _table("destination", "state", "attempts", "study", "instance", "reason")
     with reading(engine) as connection:
         for row in delivery.list_deliveries(connection, _selection(study, destination)):
             table.add_row(row["destination"], row["state"], str(row["attempts"]), row["study_instance_uid"],
                           row["sop_instance_uid"], row["reason"])
-    Console().print(table)
+    _print(table)
 
 
 @delivery_app.command("retry")
@@ -258,6 +266,16 @@ def models_verify(config: ConfigFile = None) -> None:
     named |= {name: model.identity for name, model in findings.items()}
     for name, identity in named.items():
         typer.echo(f"{name}: {identity.name} {identity.version} sha256 {identity.sha256} device {identity.device_uid}")
+
+
+def _table(*names: str) -> Table:
+    """A table whose UIDs stay whole, so that they can be copied."""
+    return Table(*(Column(name, no_wrap=name in ("study", "instance")) for name in names))
+
+
+def _print(table: Table) -> None:
+    console = Console()
+    (console if console.is_terminal else Console(width=PLAIN_WIDTH)).print(table)
 
 
 def _selection(study: str, destination: str) -> delivery.Selection:

@@ -18,7 +18,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from node.domain import IntendedUse, ReportKind, ReportProfile
 from node.errors import ConfigurationError
 
-
 PASSWORD = re.compile(r"://\S*@")
 """User and password of a URL, up to the last sign that may end them."""
 

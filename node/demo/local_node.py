@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -46,7 +47,7 @@ class LocalNode:
             ConfigurationError: it did not become ready; the message ends with its log.
         """
         with self.log.open("wb") as log:
-            command = [sys.executable, "-m", "node", "run", "--config", str(self.config)]
+            command = [sys.executable, "-m", "node", "run", "--config", str(self.config), "--parent", str(os.getpid())]
             process = subprocess.Popen(command, stdout=log, stderr=log)
             try:
                 self._wait_ready(process)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pydicom
 import pytest
 
 from tests.tools.running_node import RunningNode
+from tests.tools.waiting import wait_until
 
 FINDINGS = {"effusion", "pneumothorax", "cardiomegaly", "consolidation", "nodule", "edema"}
 HOSTILE = ("route_back", "coerce_ids", "resend_all", "add_late_image", "refuse_first", "hang")
@@ -21,6 +24,27 @@ def test_it_ends_well(tmp_path: Path, switches: tuple[str, ...]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "every report is stored and committed" in done.stdout
     assert "SYNTHETIC DEMO MODEL, NOT FOR CLINICAL USE" in done.stdout
+
+
+def test_nothing_of_it_is_left_when_it_is_killed() -> None:
+    demo = subprocess.Popen([sys.executable, "-m", "node", "demo"], stdout=subprocess.DEVNULL)
+    node, = wait_until(lambda: children(demo.pid), 60, "the demo's node")
+    roles = wait_until(lambda: children(node), 60, "the node's roles")
+    demo.kill()
+    demo.wait(30)
+    wait_until(lambda: not any(runs(process) for process in (node, *roles)), 60, "the node to end")
+
+
+def children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def runs(process: int) -> bool:
+    """False too for one that ended and was not collected by its new parent."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_it_writes_studies_and_what_was_drawn(tmp_path: Path) -> None:

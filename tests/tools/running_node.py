@@ -28,6 +28,8 @@ AE_TITLE = "AINODE"
 INCARNATION = "acceptance"
 START_SECONDS = 120
 """Loading the models takes most of it, on a machine with other work."""
+COMMAND_SECONDS = 280
+"""The demo, which is the longest, gives up by itself before."""
 
 
 class RunningNode:
@@ -107,7 +109,10 @@ class RunningNode:
     def ainode(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """A command of the CLI with this node's configuration, run to its end."""
         process = self._start(self._command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        output, errors = process.communicate(timeout=120)
+        try:
+            output, errors = process.communicate(timeout=COMMAND_SECONDS)
+        finally:
+            stop(process)
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
     def _popen(self, *arguments: str) -> subprocess.Popen[Any]:
