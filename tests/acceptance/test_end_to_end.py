@@ -113,9 +113,11 @@ def test_the_archive_holds_one_report_of_each_kind_per_study(done: Done) -> None
 
 
 def test_no_validator_finds_an_error(done: Done) -> None:
-    """PixelMed takes seconds for each file, so it judges both reports of the real studies and of one drawn one."""
+    """PixelMed takes seconds for each file, so it judges the real studies and one drawn one, on one database."""
     thorough = {study for study, source in done.sources.items() if source in (HISTORICAL, UNDATED)}
     thorough.add(next(iter(done.truth)))
+    if not done.node.database_url.startswith("sqlite"):
+        thorough.clear()
 
     def judge(report: pydicom.FileDataset) -> list[str]:
         study = str(report.StudyInstanceUID)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from pydicom.dataset import Dataset
 
 from node import studies
-from node.database import transaction
+from node.database import connect, metadata, transaction
 from node.domain import Lane, Priority
 from node.errors import BadInput
 from node.jobs import DeadJob
@@ -23,9 +24,22 @@ LONG_AGO = f"{date.today() - timedelta(days=30):%Y%m%d}"
 QUIET, FORCED = 5.0, 600.0
 
 
+def desk_at(engine: sa.Engine, data_dir: Path) -> ClerksDesk:
+    return ClerksDesk(engine, data_dir, quiet_seconds=QUIET, forced_seconds=FORCED, max_versions_per_day=3)
+
+
 @pytest.fixture
-def desk(engine: sa.Engine, tmp_path: Path) -> ClerksDesk:
-    return ClerksDesk(engine, tmp_path, quiet_seconds=QUIET, forced_seconds=FORCED, max_versions_per_day=3)
+def desk(sqlite_url: str, tmp_path: Path) -> Iterator[ClerksDesk]:
+    engine = connect(sqlite_url)
+    metadata.create_all(engine)
+    yield desk_at(engine, tmp_path)
+    engine.dispose()
+
+
+@pytest.fixture
+def anywhere(engine: sa.Engine, tmp_path: Path) -> ClerksDesk:
+    """The same on both databases, for what depends on how they lock and compare."""
+    return desk_at(engine, tmp_path)
 
 
 def ask(desk: ClerksDesk, what: str, uid: str = STUDY) -> None:
@@ -41,10 +55,10 @@ def test_the_date_of_the_study_chooses_its_lane(desk: ClerksDesk, study_date: st
     assert desk.study(STUDY).lane == lane.value
 
 
-def test_the_most_urgent_order_wins_whichever_comes_first(desk: ClerksDesk) -> None:
+def test_the_most_urgent_order_wins_whichever_comes_first(anywhere: ClerksDesk) -> None:
     for number, ordered in enumerate(("ROUTINE", "STAT", "HIGH"), 1):
-        desk.take(chest(STUDY, number, RequestedProcedurePriority=ordered))
-    assert Priority(desk.study(STUDY).order_priority) is Priority.STAT
+        anywhere.take(chest(STUDY, number, RequestedProcedurePriority=ordered))
+    assert Priority(anywhere.study(STUDY).order_priority) is Priority.STAT
 
 
 def test_what_the_first_image_leaves_out_comes_from_the_next(desk: ClerksDesk) -> None:
@@ -63,15 +77,15 @@ def test_a_study_that_still_receives_is_not_complete(desk: ClerksDesk) -> None:
     assert (desk.studies.complete_due(), desk.runs(STUDY)) == (0, [])
 
 
-def test_a_quiet_study_is_completed_with_its_evidence(desk: ClerksDesk) -> None:
-    image, _report, other = desk.take(chest(STUDY), document(STUDY, 5), chest(STUDY, 2))
-    assert desk.complete(STUDY) == 1
-    (run,) = desk.runs(STUDY)
+def test_a_quiet_study_is_completed_with_its_evidence(anywhere: ClerksDesk) -> None:
+    image, _report, other = anywhere.take(chest(STUDY), document(STUDY, 5), chest(STUDY, 2))
+    assert anywhere.complete(STUDY) == 1
+    (run,) = anywhere.runs(STUDY)
     assert (run.version, run.trigger, run.instance_ids, run.state) == (1, "quiet", [image, other], "running")
-    (job,) = desk.jobs.put_jobs
+    (job,) = anywhere.jobs.put_jobs
     assert (job.stage, job.key, job.priority) == ("plan", f"plan:{STUDY}:v1", Priority.ROUTINE)
     assert job.arguments == {"study_instance_uid": STUDY, "version": 1, "priority": 50}
-    assert desk.actions(STUDY)[-1] == "study.completed"
+    assert anywhere.actions(STUDY)[-1] == "study.completed"
 
 
 def test_a_completed_study_is_not_completed_again(desk: ClerksDesk) -> None:
@@ -79,13 +93,13 @@ def test_a_completed_study_is_not_completed_again(desk: ClerksDesk) -> None:
     assert [desk.complete(STUDY), desk.complete(STUDY)] == [1, 0]
 
 
-def test_two_clerks_start_one_version(desk: ClerksDesk, tmp_path: Path) -> None:
-    desk.take(chest(STUDY))
-    desk.change(STUDY, last_received_at=0.0)
-    other = ClerksDesk(desk.engine, tmp_path)
+def test_two_clerks_start_one_version(anywhere: ClerksDesk, tmp_path: Path) -> None:
+    anywhere.take(chest(STUDY))
+    anywhere.change(STUDY, last_received_at=0.0)
+    other = ClerksDesk(anywhere.engine, tmp_path)
     with ThreadPoolExecutor(2) as pool:
-        started = list(pool.map(lambda one: one.studies.complete_due(), (desk, other)))
-    assert (sum(started), len(desk.runs(STUDY))) == (1, 1)
+        started = list(pool.map(lambda one: one.studies.complete_due(), (anywhere, other)))
+    assert (sum(started), len(anywhere.runs(STUDY))) == (1, 1)
 
 
 def test_an_ordered_study_is_planned_with_its_priority(desk: ClerksDesk) -> None:
@@ -100,30 +114,30 @@ def test_a_historical_study_is_planned_behind_everything_even_if_it_was_urgent(d
     assert desk.jobs.put_jobs[0].priority is Priority.HISTORICAL
 
 
-def test_what_nobody_read_yet_holds_completion(desk: ClerksDesk) -> None:
-    desk.take(chest(STUDY))
-    desk.mailbox.receive(chest(STUDY, 2))
-    ask(desk, "complete")
-    assert desk.complete(STUDY) == 0
-    desk.clerk.book()
-    assert desk.complete(STUDY) == 1
-    assert len(desk.runs(STUDY)[0].instance_ids) == 2
+def test_what_nobody_read_yet_holds_completion(anywhere: ClerksDesk) -> None:
+    anywhere.take(chest(STUDY))
+    anywhere.mailbox.receive(chest(STUDY, 2))
+    ask(anywhere, "complete")
+    assert anywhere.complete(STUDY) == 0
+    anywhere.clerk.book()
+    assert anywhere.complete(STUDY) == 1
+    assert len(anywhere.runs(STUDY)[0].instance_ids) == 2
 
 
-def test_a_study_that_never_ends_is_completed_in_the_end(desk: ClerksDesk) -> None:
-    desk.take(chest(STUDY))
-    desk.mailbox.receive(chest(STUDY, 2))
-    desk.change(STUDY, opened_at=desk.study(STUDY).opened_at - FORCED - 1)
-    assert desk.studies.complete_due() == 1
-    assert desk.runs(STUDY)[0].trigger == "forced"
+def test_a_study_that_never_ends_is_completed_in_the_end(anywhere: ClerksDesk) -> None:
+    anywhere.take(chest(STUDY))
+    anywhere.mailbox.receive(chest(STUDY, 2))
+    anywhere.change(STUDY, opened_at=anywhere.study(STUDY).opened_at - FORCED - 1)
+    assert anywhere.studies.complete_due() == 1
+    assert anywhere.runs(STUDY)[0].trigger == "forced"
 
 
-def test_an_operator_completes_a_study_at_once(desk: ClerksDesk) -> None:
-    desk.take(chest(STUDY))
-    ask(desk, "complete")
-    assert desk.studies.complete_due() == 1
-    assert desk.runs(STUDY)[0].trigger == "operator"
-    assert "study.complete_requested" in desk.actions(STUDY)
+def test_an_operator_completes_a_study_at_once(anywhere: ClerksDesk) -> None:
+    anywhere.take(chest(STUDY))
+    ask(anywhere, "complete")
+    assert anywhere.studies.complete_due() == 1
+    assert anywhere.runs(STUDY)[0].trigger == "operator"
+    assert "study.complete_requested" in anywhere.actions(STUDY)
 
 
 @pytest.mark.parametrize("what", ["complete", "replay"])
@@ -139,13 +153,13 @@ def test_a_complete_study_cannot_be_completed(desk: ClerksDesk) -> None:
         ask(desk, "complete")
 
 
-def test_a_late_image_opens_a_version_about_all_images(desk: ClerksDesk) -> None:
-    (first,) = desk.take(chest(STUDY))
-    desk.complete(STUDY)
-    (late,) = desk.take(chest(STUDY, 2))
-    assert desk.complete(STUDY) == 1
-    assert [run.instance_ids for run in desk.runs(STUDY)] == [[first], [first, late]]
-    assert desk.jobs.put_jobs[-1].key == f"plan:{STUDY}:v2"
+def test_a_late_image_opens_a_version_about_all_images(anywhere: ClerksDesk) -> None:
+    (first,) = anywhere.take(chest(STUDY))
+    anywhere.complete(STUDY)
+    (late,) = anywhere.take(chest(STUDY, 2))
+    assert anywhere.complete(STUDY) == 1
+    assert [run.instance_ids for run in anywhere.runs(STUDY)] == [[first], [first, late]]
+    assert anywhere.jobs.put_jobs[-1].key == f"plan:{STUDY}:v2"
 
 
 def test_the_forced_limit_of_a_late_image_counts_from_its_arrival(desk: ClerksDesk) -> None:
@@ -170,34 +184,34 @@ def test_what_no_model_may_see_does_not_open_a_complete_study(desk: ClerksDesk, 
 @pytest.mark.parametrize("changed", [{"PatientID": "D2"}, {"PatientID": "QC-1"}, {"ViewPosition": "LL"}],
                          ids=["eligible", "test patient", "lateral"])
 def test_a_correction_opens_a_version_even_if_the_image_is_not_eligible_any_more(
-    desk: ClerksDesk, changed: dict[str, str]
+    anywhere: ClerksDesk, changed: dict[str, str]
 ) -> None:
-    desk.take(chest(STUDY))
-    desk.complete(STUDY)
-    (corrected,) = desk.take(chest(STUDY, **changed))
-    assert desk.complete(STUDY) == 1
-    assert desk.runs(STUDY)[-1].instance_ids == [corrected]
+    anywhere.take(chest(STUDY))
+    anywhere.complete(STUDY)
+    (corrected,) = anywhere.take(chest(STUDY, **changed))
+    assert anywhere.complete(STUDY) == 1
+    assert anywhere.runs(STUDY)[-1].instance_ids == [corrected]
 
 
-def test_a_rejection_opens_a_version_without_what_it_names(desk: ClerksDesk) -> None:
+def test_a_rejection_opens_a_version_without_what_it_names(anywhere: ClerksDesk) -> None:
     rejected = chest(STUDY, 1)
-    _, kept = desk.take(rejected, chest(STUDY, 2))
-    desk.complete(STUDY)
-    desk.take(rejection_note(STUDY, 7, rejected))
-    assert desk.complete(STUDY) == 1
-    assert desk.runs(STUDY)[-1].instance_ids == [kept]
+    _, kept = anywhere.take(rejected, chest(STUDY, 2))
+    anywhere.complete(STUDY)
+    anywhere.take(rejection_note(STUDY, 7, rejected))
+    assert anywhere.complete(STUDY) == 1
+    assert anywhere.runs(STUDY)[-1].instance_ids == [kept]
 
 
-def test_a_study_that_changes_too_often_is_stopped_once_and_can_be_replayed(desk: ClerksDesk) -> None:
+def test_a_study_that_changes_too_often_is_stopped_once_and_can_be_replayed(anywhere: ClerksDesk) -> None:
     for number in range(1, 6):
-        desk.take(chest(STUDY, number))
-        desk.complete(STUDY)
-    assert len(desk.runs(STUDY)) == 3
-    assert desk.actions(STUDY).count("study.version_limit") == 2  # one per image that came after
-    assert desk.complete(STUDY) == 0
-    ask(desk, "replay")
-    assert desk.studies.complete_due() == 1
-    assert len(desk.runs(STUDY)[-1].instance_ids) == 5
+        anywhere.take(chest(STUDY, number))
+        anywhere.complete(STUDY)
+    assert len(anywhere.runs(STUDY)) == 3
+    assert anywhere.actions(STUDY).count("study.version_limit") == 2  # one per image that came after
+    assert anywhere.complete(STUDY) == 0
+    ask(anywhere, "replay")
+    assert anywhere.studies.complete_due() == 1
+    assert len(anywhere.runs(STUDY)[-1].instance_ids) == 5
 
 
 def test_the_limit_is_one_per_day(desk: ClerksDesk) -> None:
@@ -209,14 +223,14 @@ def test_the_limit_is_one_per_day(desk: ClerksDesk) -> None:
     assert desk.complete(STUDY) == 1
 
 
-def test_a_replay_is_a_new_version_of_the_same_instances(desk: ClerksDesk) -> None:
-    (image,) = desk.take(chest(STUDY))
-    desk.complete(STUDY)
-    ask(desk, "replay")
-    assert desk.studies.complete_due() == 1
-    assert [(run.version, run.trigger, run.instance_ids) for run in desk.runs(STUDY)] == [
+def test_a_replay_is_a_new_version_of_the_same_instances(anywhere: ClerksDesk) -> None:
+    (image,) = anywhere.take(chest(STUDY))
+    anywhere.complete(STUDY)
+    ask(anywhere, "replay")
+    assert anywhere.studies.complete_due() == 1
+    assert [(run.version, run.trigger, run.instance_ids) for run in anywhere.runs(STUDY)] == [
         (1, "quiet", [image]), (2, "replay", [image])]
-    assert desk.studies.complete_due() == 0
+    assert anywhere.studies.complete_due() == 0
 
 
 def test_a_study_without_any_image_is_completed_too(desk: ClerksDesk) -> None:
