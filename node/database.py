@@ -244,7 +244,7 @@ def connect(url: str) -> sa.Engine:
     try:
         parsed = sa.make_url(url)
     except SQLAlchemyError as error:
-        raise ConfigurationError(f"database.url = {url!r}: expected sqlite:///FILE or postgresql://…") from error
+        raise ConfigurationError("database.url: is not a URL; expected sqlite:///FILE or postgresql://…") from error
     backend = parsed.get_backend_name()
     if backend == "sqlite":
         options = {"timeout": 30, "check_same_thread": False}
@@ -253,7 +253,8 @@ def connect(url: str) -> sa.Engine:
         return engine
     if backend == "postgresql":
         return sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, hide_parameters=True)
-    raise ConfigurationError(f"database.url = {url!r}: expected sqlite:///FILE or postgresql://…")
+    shown = parsed.render_as_string()  # without the password
+    raise ConfigurationError(f"database.url = {shown!r}: expected sqlite:///FILE or postgresql://…")
 
 
 def _sqlite_pragmas(connection: Any, _record: Any) -> None:
@@ -273,7 +274,8 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
         with engine.begin() as connection:
             yield connection
     except SQLAlchemyError as error:
-        raise StorageError(f"database {engine.url.render_as_string()}: {type(error).__name__}: {error}") from error
+        reason = str(error).partition("\n")[0]  # the lines after it are the statement
+        raise StorageError(f"database {engine.url.render_as_string()}: {reason}") from error
 
 
 @contextmanager
