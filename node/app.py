@@ -43,6 +43,12 @@ class Base:
     role: Role
     incarnation: str
     stopping: threading.Event
+    failed: threading.Event
+
+    def fail(self) -> None:
+        """A part of the role ended with an error: the whole process ends, to be started again."""
+        self.failed.set()
+        self.stopping.set()
 
     def heartbeat(self) -> Heartbeat:
         return Heartbeat(self.engine, self.slot, self.role, self.incarnation)
@@ -58,11 +64,11 @@ def run_role(role: Role, config: Config, incarnation: str) -> int:
         signal.signal(number, lambda *_: stopping.set())
     engine = open_database(config)
     base = Base(config=config, engine=engine, slot=take_slot(config.node.data_dir, role), role=role,
-                incarnation=incarnation, stopping=stopping)
+                incarnation=incarnation, stopping=stopping, failed=threading.Event())
     _note_start(base)
     run = {Role.RECEIVER: run_receiver, Role.CLERK: run_clerk, Role.WORKER: run_worker, Role.WEB: run_web}[role]
     run(base)
-    return 0
+    return 1 if base.failed.is_set() else 0
 
 
 def _note_start(base: Base) -> None:
@@ -104,7 +110,7 @@ def run_receiver(base: Base) -> None:
         with transaction(base.engine) as connection:
             delivery.record_commitment(connection, chain, answer)
 
-    server = Server(base.config, intake, committed, base.engine, chain, on_failure=base.stopping.set)
+    server = Server(base.config, intake, committed, base.engine, chain, on_failure=base.fail)
     port = server.start()
     _live(base, base.heartbeat(), {"port": port})
     server.stop()
@@ -140,8 +146,8 @@ def run_clerk(base: Base) -> None:
         settings=config.delivery, data_dir=config.node.data_dir, studies=studies,
         arrivals=arrivals.Arrivals(base.engine, config.node.data_dir))
     bell = Bell(clerk.woken)
-    supervised_thread("bell", bell.listen, base.stopping.set)
-    supervised_thread("clerk", clerk.run, base.stopping.set)
+    supervised_thread("bell", bell.listen, base.fail)
+    supervised_thread("clerk", clerk.run, base.fail)
     _live(base, Heartbeat(base.engine, base.slot, base.role, base.incarnation, jobs), {"bell": bell.port})
     clerk.stopping.set()
     jobs.stop()
@@ -155,7 +161,7 @@ def run_worker(base: Base) -> None:
     triage, findings = load_models(base.config)
     identities = [model.identity for model in triage.values()] + [model.identity for model in findings.values()]
     _remember_devices(base.engine, {identity.device_uid for identity in identities})
-    jobs = Jobs(base.engine, base.slot.name, pipeline.QUEUE_OF, on_device_lost=base.stopping.set)
+    jobs = Jobs(base.engine, base.slot.name, pipeline.QUEUE_OF, on_device_lost=base.fail)
     desk = _desk(base, jobs.put, triage, findings)
     for job in pipeline.jobs(desk):
         jobs.register(job)
@@ -177,7 +183,7 @@ def run_web(base: Base) -> None:
     app = create_app(
         base.engine, base.config.node.data_dir, lambda: readiness.of_roles(base.engine, base.incarnation or None),
         notices=_notices(base.config), allowed_hosts=allowed_hosts(base.config.web.host))
-    server = serve(app, base.config.web.host, base.config.web.port, base.stopping.set)
+    server = serve(app, base.config.web.host, base.config.web.port, base.fail)
     _live(base, base.heartbeat(), {"port": server.port})
     server.stop()
 
@@ -195,7 +201,7 @@ def _live(base: Base, heartbeat: Heartbeat, detail: dict[str, object]) -> None:
     """Ready, and beating until the role is told to stop."""
     heartbeat.ready(detail)
     log.info("%s is ready", base.role.value, extra={"action": "role.ready", "slot": base.slot.name, **detail})
-    supervised_thread("heartbeat", heartbeat.run, base.stopping.set)
+    supervised_thread("heartbeat", heartbeat.run, base.fail)
     base.stopping.wait()
     heartbeat.stop()
 

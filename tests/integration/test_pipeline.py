@@ -75,6 +75,16 @@ def test_a_chest_image_is_flagged_described_reported_and_delivered(anywhere: Str
     assert anywhere.run_of(STUDY).state == "done"
 
 
+def test_a_prompt_set_may_be_a_file_of_the_site(make: Make, tmp_path: Path) -> None:
+    own = tmp_path / "our-chest.yaml"
+    own.write_bytes((Path(pipeline.__file__).parent / "inference/prompts/demo-chest.yaml").read_bytes())
+    node = make(pipelines=[{"prompt_set": str(own)}])
+    node.take(chest(STUDY))
+    assert node.entry(STUDY).state is EntryState.PROVISIONAL
+    node.complete(STUDY)
+    assert node.entry(STUDY).report_state is ReportState.WRITTEN
+
+
 def test_both_clocks_are_stopped(node: StraightNode) -> None:
     entry = node.evaluate(chest(STUDY))
     assert entry.time_to_flag_ms is not None

@@ -108,11 +108,12 @@ class NodeInProcess:
         values = {"node": {"data_dir": data_dir}, "destinations": [PACS], **sections}
         self.config = Config(**values)
         described = {} if self.config.models.findings.backend == "none" else {self.findings.prompt.name: self.findings}
+        prompt_set = self.config.pipelines[0].prompt_set
         self.desk = Desk(
             config=self.config, engine=engine, chain=CHAIN, put=put, node_uid=NODE_UID, software_version="0.0",
-            today=date.today, prompt_sets={"demo-chest": load_prompt_set("demo-chest")},
+            today=date.today, prompt_sets={prompt_set: load_prompt_set(prompt_set)},
             findings_prompts={self.findings.prompt.name: self.findings.prompt},
-            triage_models={"demo-chest": self.triage}, findings_models=described)
+            triage_models={prompt_set: self.triage}, findings_models=described)
         office = delivery.Office(
             engine=engine, chain=CHAIN, put=put, client=self.pacs, settings=self.config.delivery, data_dir=data_dir,
             destinations={one.name: one for one in self.config.destinations},
