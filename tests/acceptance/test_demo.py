@@ -20,7 +20,7 @@ HOSTILE = ("route_back", "coerce_ids", "resend_all", "add_late_image", "refuse_f
 @pytest.mark.parametrize("switches", [(), HOSTILE], ids=["friendly", "hostile"])
 def test_it_ends_well(tmp_path: Path, switches: tuple[str, ...]) -> None:
     chosen = [argument for switch in switches for argument in ("--pacs", switch)]
-    done = RunningNode(tmp_path).ainode("demo", "--exit", "--count", "4" if switches else "12", *chosen)
+    done = RunningNode(tmp_path).ainode("demo", "--exit", "--count", "3" if switches else "12", *chosen)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "every report is stored and committed" in done.stdout
     assert "SYNTHETIC DEMO MODEL, NOT FOR CLINICAL USE" in done.stdout
