@@ -98,7 +98,9 @@ class Clerk:
         arrivals = [arrival for one in found if (arrival := self._classified(one)) is not None]
         try:
             self._record(arrivals)
-        except StorageError:
+        except Exception as error:
+            if _is_away(error):
+                raise
             for one in arrivals:
                 self._record_alone(one.instance)
         return len(arrivals)
@@ -115,8 +117,10 @@ class Clerk:
             return
         try:
             self._record([arrival])
-        except StorageError as error:
-            log.error("instance %d cannot be booked: %s", found.id, type(error.__cause__).__name__,
+        except Exception as error:
+            if _is_away(error):
+                raise
+            log.error("instance %d cannot be booked: %s", found.id, type(error.__cause__ or error).__name__,
                       extra={"action": "instance.unreadable", "instance": found.id})
             self._record([_unreadable(found, "the database does not take what its head says")])
 
@@ -168,3 +172,8 @@ class Clerk:
 
 def _unreadable(found: ReceivedInstance, reason: str) -> Arrival:
     return Arrival(instance=found, head=None, state=InstanceState.UNREADABLE, reason=reason)
+
+
+def _is_away(error: Exception) -> bool:
+    """The database does not answer or is locked: no instance is to blame, and all are tried again."""
+    return isinstance(error.__cause__, (sa.exc.OperationalError, sa.exc.InterfaceError))

@@ -13,6 +13,7 @@ from pydicom.uid import UID
 from node.arrivals import DEVICE_UID_PREFIX, REJECTION_NOTES, Arrival, Arrivals
 from node.database import connect, insert_ignore, instance, metadata, node_state, report, transaction
 from node.domain import ReceivedInstance
+from node.errors import StorageError
 from tests.tools.desk_of_clerk import ClerksDesk
 from tests.tools.instances import LOSSLESS, chest, document, encoded, rejection_note
 
@@ -181,6 +182,36 @@ def test_an_instance_the_database_does_not_take_holds_up_nobody(postgres_url: st
     desk.clerk.book()
     assert (desk.instance(spoiled).state, desk.evidence("1.2.4")) == ("unreadable", [sound])
     engine.dispose()
+
+
+class Stumbling(Arrivals):
+    """Classifies one study so that booking it breaks with an error nobody foresaw."""
+
+    def classify(self, arrived: ReceivedInstance) -> Arrival:
+        stumbles = arrived.study_instance_uid == STUDY
+        return replace(super().classify(arrived), rejects=(None,) if stumbles else ())  # type: ignore[arg-type]
+
+
+def test_an_instance_that_breaks_the_booking_holds_up_nobody(desk: ClerksDesk) -> None:
+    desk.clerk.arrivals = Stumbling(desk.engine, desk.data_dir)
+    stumbling, sound = desk.mailbox.receive(chest(STUDY)), desk.mailbox.receive(chest("1.2.4"))
+    desk.clerk.book()
+    assert (desk.instance(stumbling).state, desk.evidence("1.2.4")) == ("unreadable", [sound])
+
+
+class Locked:
+    """Stands where the studies are while another process keeps the database locked."""
+
+    def record(self, connection: sa.Connection, arrival: Arrival) -> None:
+        raise StorageError("locked") from sa.exc.OperationalError("UPDATE", {}, Exception("database is locked"))
+
+
+def test_a_locked_database_blames_no_instance(desk: ClerksDesk) -> None:
+    desk.clerk.studies = Locked()  # type: ignore[assignment]
+    waiting = desk.mailbox.receive(chest(STUDY))
+    with pytest.raises(StorageError):
+        desk.clerk.book()
+    assert desk.instance(waiting).state == "received"
 
 
 def test_an_instance_that_cannot_be_read_for_now_waits_and_holds_up_nobody(desk: ClerksDesk) -> None:
