@@ -24,7 +24,7 @@ run: .venv/installed
 
 test: .venv/installed-dev
 	scripts/install-test-peers
-	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+	$(BIN)/python -m pytest -m "not gpu" --numprocesses auto --dist loadfile $(ARGS)
 
 test-gpu: .venv/installed-dev
 	$(BIN)/python -m pytest -m gpu $(ARGS)
