@@ -196,7 +196,7 @@ def commit_rank(_desk: Desk, connection: sa.Connection, ref: RunRef, state: RunS
 
 
 def commit_early(desk: Desk, connection: sa.Connection, result: JSON) -> None:
-    """Keep the score and show a provisional entry, unless the study was completed meanwhile."""
+    """Keep the score and show a provisional entry, unless the study has its rank already."""
     (key, values), = result["scores"].items()
     found = evidence_of(connection, [int(key)])[0]
     uid = found.study_instance_uid
@@ -205,7 +205,7 @@ def commit_early(desk: Desk, connection: sa.Connection, result: JSON) -> None:
     model = _model(desk, result["prompt_set"])
     _keep(connection, uid, found.sop_instance_uid, found.id, result["model_sha256"], model.prompt_set.name, values)
     booked = connection.execute(sa.select(study).where(study.c.study_instance_uid == uid)).one()
-    if not booked.open or booked.lane != Lane.FRESH.value or _is_closed_for_today(desk, booked):
+    if booked.lane != Lane.FRESH.value or _is_closed_for_today(desk, booked):
         return
     rows = connection.execute(
         sa.select(score.c.sop_instance_uid, score.c.scores)
@@ -216,8 +216,10 @@ def commit_early(desk: Desk, connection: sa.Connection, result: JSON) -> None:
         return  # taken out of use while it was scored
     combined = combine(model, [(row.sop_instance_uid, row.scores) for row in rows])
     place = ai_priority(combined)
+    # The version being collected, or the one that has begun: its rank, if it came first, is not undone by this.
+    version = booked.version + 1 if booked.open else booked.version
     worklist.advance(
-        connection, uid, booked.version + 1, worklist.Phase.PROVISIONAL, state=EntryState.PROVISIONAL,
+        connection, uid, version, worklist.Phase.PROVISIONAL, state=EntryState.PROVISIONAL,
         ai_priority=place, findings=shown(combined), demo_model=model.identity.demo,
         decisive_at=found.received_at.timestamp())
 

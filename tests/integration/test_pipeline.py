@@ -85,6 +85,22 @@ def test_a_prompt_set_may_be_a_file_of_the_site(make: Make, tmp_path: Path) -> N
     assert node.entry(STUDY).report_state is ReportState.WRITTEN
 
 
+def test_early_triage_flags_a_study_that_was_completed_meanwhile(node: StraightNode) -> None:
+    node.mailbox.receive(chest(STUDY))
+    node._clerk.book()
+    node.quiet(STUDY)
+    assert node.studies.complete_due() == 1
+    early = next(stage for stage in node.stages if stage.name == pipeline.EARLY)
+    arguments = {"instance_id": 1, "study_instance_uid": STUDY, "priority": int(Priority.ROUTINE)}
+    with transaction(node.engine) as connection:
+        early.commit(connection, arguments, early.work(arguments))
+    entry = node.entry(STUDY)
+    assert (entry.state, entry.version, entry.priority) == (EntryState.PROVISIONAL, 1, Priority.HIGH)
+    assert entry.time_to_flag_ms is not None
+    node.jobs.run()
+    assert node.entry(STUDY).state is EntryState.CONFIRMED
+
+
 def test_both_clocks_are_stopped(node: StraightNode) -> None:
     entry = node.evaluate(chest(STUDY))
     assert entry.time_to_flag_ms is not None
