@@ -11,15 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from node.domain import OperatingPoint, PromptSet
 from node.errors import ConfigurationError
+from node.inference.cutoffs import Cutoffs
 
 FILE = "operating_points.json"
-_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +35,8 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")  # a site may note how the points were measured
 
 
-class _Point(_Part):
-    present_above: _Share
-    absent_below: _Share
-
-    @model_validator(mode="after")
-    def in_order(self) -> _Point:
-        if self.present_above < self.absent_below:
-            raise ValueError("present_above must not be below absent_below")
-        return self
+class _Point(Cutoffs):
+    model_config = ConfigDict(extra="ignore")
 
 
 class _PointsFile(_Part):
@@ -81,7 +73,7 @@ def _measured(file: Path, prompt_set: PromptSet, scorer: str) -> Calibration:
         return Calibration(shadow_reason=reason)
     if unknown := set(told.points) - {finding.key for finding in prompt_set.findings}:
         raise ConfigurationError(f"{file}: points {sorted(unknown)} are for no finding of {prompt_set.name!r}")
-    points = {key: OperatingPoint(**point.model_dump()) for key, point in told.points.items()}
+    points = {key: point.value() for key, point in told.points.items()}
     return Calibration(points=MappingProxyType(points), shadow_reason="" if points else f"{file}: points is empty")
 
 

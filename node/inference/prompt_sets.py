@@ -14,12 +14,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from node.config import names_a_file
-from node.domain import CodedConcept, Eligibility, FindingsPrompt, OperatingPoint, Priority, PromptFinding, PromptSet
+from node.domain import CodedConcept, Eligibility, FindingsPrompt, Priority, PromptFinding, PromptSet
 from node.errors import ConfigurationError
+from node.inference.cutoffs import Cutoffs
 
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 _Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
-_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Part(BaseModel):
@@ -48,17 +48,6 @@ class _Preprocessing(_Part):
     resize: Literal["tf", "pil"]
 
 
-class _Point(_Part):
-    present_above: _Share
-    absent_below: _Share
-
-    @model_validator(mode="after")
-    def in_order(self) -> _Point:
-        if self.present_above < self.absent_below:
-            raise ValueError("present_above must not be below absent_below")
-        return self
-
-
 class _Finding(_Part):
     key: _Key
     concept: _Concept
@@ -67,7 +56,7 @@ class _Finding(_Part):
     priority: Literal["STAT", "HIGH", "ROUTINE"]
     positive: tuple[_Text, ...] = Field(min_length=1)
     negative: tuple[_Text, ...] = Field(min_length=1)
-    nominal: _Point
+    nominal: Cutoffs
 
     @model_validator(mode="after")
     def prompts_differ(self) -> _Finding:
@@ -84,7 +73,7 @@ class _Finding(_Part):
             priority=Priority[self.priority],
             positive=self.positive,
             negative=self.negative,
-            nominal=OperatingPoint(**self.nominal.model_dump()),
+            nominal=self.nominal.value(),
         )
 
 
