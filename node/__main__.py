@@ -60,7 +60,7 @@ def run(
             raise typer.Exit(1)
     if role is not None:
         raise typer.Exit(composition.run_role(role, settings, incarnation))
-    checkup.require_models(settings)
+    checkup.checkpoints(settings)  # before any process starts: a missing one is named at once
     composition.open_database(settings).dispose()
     where = ["run", *(["--config", str(config)] if config else [])]
     gpus = visible_gpus()

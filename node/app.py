@@ -189,12 +189,13 @@ def run_web(base: Base) -> None:
 
 
 def _notices(config: Config) -> list[str]:
-    from node.inference.checkpoints import ModelKind, manifest, resolve_checkpoint
+    """What every page says: also one demo model of the two makes the results synthetic."""
+    from node import checkup
+    from node.inference.checkpoints import manifest
 
-    notices = [RESEARCH_NOTICE] if config.node.intended_use is IntendedUse.RESEARCH else []
-    if manifest(resolve_checkpoint(config.models.triage.checkpoint, ModelKind.TRIAGE)).demo:
-        notices.insert(0, DEMO_NOTICE)
-    return notices
+    demo = any(manifest(directory).demo for directory in checkup.checkpoints(config))
+    research = config.node.intended_use is IntendedUse.RESEARCH
+    return [DEMO_NOTICE] * demo + [RESEARCH_NOTICE] * research
 
 
 def _live(base: Base, heartbeat: Heartbeat, detail: dict[str, object]) -> None:

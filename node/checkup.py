@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -38,11 +40,12 @@ class Line:
     text: str
 
 
-def require_models(config: Config) -> None:
-    """Raise ModelUnavailable before any process starts when a configured checkpoint is not there."""
-    resolve_checkpoint(config.models.triage.checkpoint, ModelKind.TRIAGE)
+def checkpoints(config: Config) -> list[Path]:
+    """The folder of every configured model. Raises ModelUnavailable when one is not there."""
+    found = [resolve_checkpoint(config.models.triage.checkpoint, ModelKind.TRIAGE)]
     if config.models.findings.backend != "none":
-        resolve_checkpoint(config.models.findings.checkpoint, ModelKind.FINDINGS)
+        found.append(resolve_checkpoint(config.models.findings.checkpoint, ModelKind.FINDINGS))
+    return found
 
 
 def lines(config: Config, store: bool) -> Iterator[Line]:
@@ -54,7 +57,7 @@ def lines(config: Config, store: bool) -> Iterator[Line]:
     yield _attempt("models.findings", lambda: _findings(config))
     yield _attempt("gpu", _gpu)
     for destination in config.destinations:
-        yield _attempt(f"destination {destination.name}", lambda one=destination: _peer(config, one, store))  # type: ignore[misc]
+        yield _attempt(f"destination {destination.name}", partial(_peer, config, destination, store))
     if not config.destinations:
         yield Line(subject="destinations", ok=True, text="none configured: results stay in the node")
 

@@ -64,3 +64,18 @@ def namespace() -> Iterator[Namespace]:
     """A private network for Orthanc, the node under test and their peers."""
     with Namespace() as namespace:
         yield namespace
+
+
+@pytest.fixture
+def sqlite(sqlite_url: str) -> Iterator[sa.Engine]:
+    """The same on SQLite only, for what does not depend on the database."""
+    engine = connect(sqlite_url)
+    metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A data folder that does not exist yet."""
+    return tmp_path / "data"

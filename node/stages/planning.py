@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from node import delivery, header, routing, worklist
 from node.config import PipelineSection
-from node.database import instance, reading
+from node.database import instance, reading, report
 from node.domain import (
     JSON,
     EntryState,
@@ -85,11 +85,19 @@ def eligible_late(
     return section is not None and not routing.decline(head, prompt_sets[section.prompt_set].eligibility, today)
 
 
+def _was_reported(connection: sa.Connection, ref: RunRef) -> bool:
+    """An older version wrote reports, whatever the worklist showed since."""
+    query = sa.select(sa.literal(1)).where(
+        report.c.study_instance_uid == ref.study_instance_uid, report.c.version < ref.version)
+    return connection.execute(query.limit(1)).first() is not None
+
+
 def commit_declined(desk: Desk, connection: sa.Connection, ref: RunRef, reason: str) -> None:
     """Nothing may be said about this study: the entry says why, and nothing is sent, also of older versions."""
     delivery.supersede(connection, desk.chain, ref.study_instance_uid, ref.version)
     before = worklist.entry(connection, ref.study_instance_uid)
-    withdrawn = before is not None and before.version < ref.version and before.state is EntryState.CONFIRMED
+    was_confirmed = before is not None and before.version < ref.version and before.state is EntryState.CONFIRMED
+    withdrawn = was_confirmed or _was_reported(connection, ref)
     worklist.advance(
         connection, ref.study_instance_uid, ref.version, worklist.Phase.RANKED,
         state=EntryState.WITHDRAWN if withdrawn else EntryState.NOT_EVALUABLE, reason=reason,

@@ -297,6 +297,14 @@ def test_a_corrected_patient_gets_a_report_and_the_wrong_one_is_not_shown_any_mo
     assert {one.PatientID for one in anywhere.reports(STUDY, 2)} == {"RIGHT"}
 
 
+def test_a_reported_study_is_withdrawn_also_when_a_late_image_was_scored_in_between(node: StraightNode) -> None:
+    first, late = chest(STUDY), chest(STUDY, 2)
+    node.evaluate(first)
+    node.take(late)
+    assert node.entry(STUDY).state is EntryState.PROVISIONAL
+    assert node.evaluate(rejection_note(STUDY, 7, first, late)).state is EntryState.WITHDRAWN
+
+
 def test_a_study_whose_images_are_rejected_is_withdrawn(anywhere: StraightNode) -> None:
     image = chest(STUDY)
     anywhere.evaluate(image)

@@ -26,7 +26,7 @@ from pynetdicom.sop_class import (
 
 from node import audit
 from node.config import Peer, ReceiveTLS
-from node.database import audit_event, connect, metadata
+from node.database import audit_event
 from node.domain import CommitmentReport
 from node.errors import BadInput, ConfigurationError
 from node.server.contexts import RETIRED_STORAGE_CLASSES, TRANSFER_SYNTAXES
@@ -55,19 +55,6 @@ REAL_FILES = [
     "MR_truncated.dcm",
 ]
 SUCCESS, PROCESSING_FAILURE, OUT_OF_RESOURCES, CLASS_MISMATCH, CANNOT_UNDERSTAND = 0, 0x0110, 0xA700, 0xA900, 0xC000
-
-
-@pytest.fixture
-def sqlite(sqlite_url: str) -> Iterator[sa.Engine]:
-    engine = connect(sqlite_url)
-    metadata.create_all(engine)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    return tmp_path / "data"
 
 
 @pytest.fixture

@@ -22,19 +22,6 @@ from tests.tools.receiver import CHAIN, CT, Sent, actions_of, files_in, made, re
 
 
 @pytest.fixture
-def sqlite(sqlite_url: str) -> Iterator[sa.Engine]:
-    engine = connect(sqlite_url)
-    metadata.create_all(engine)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    return tmp_path / "data"
-
-
-@pytest.fixture
 def intake(sqlite: sa.Engine, data_dir: Path) -> Intake:
     return Intake(sqlite, data_dir, CHAIN, 0)
 
