@@ -18,7 +18,8 @@ def real_looking(kind: ModelKind, folder: Path) -> str:
     """The demo checkpoint, but for its own word that it is one."""
     shutil.copytree(resolve_checkpoint("demo", kind), folder)
     manifest = folder / "ainode.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text(encoding="utf-8")) | {"demo": False}), encoding="utf-8")
+    told = json.loads(manifest.read_text(encoding="utf-8")) | {"demo": False}
+    manifest.write_text(json.dumps(told), encoding="utf-8")
     return str(folder)
 
 
