@@ -63,10 +63,16 @@ class DatabaseSection(Section):
 
 
 class Peer(Section):
-    """A sender that may associate. ``*`` is any; an empty host is any address."""
+    """A sender that may associate. ``*`` is any AE title; an empty host is any address.
+
+    ``host`` is a name, an address or a network (``10.1.0.0/16``). With ``certificate`` the peer may come over
+    TLS only, with a certificate that bears this name. 0 associations is ``receive.max_associations_per_peer``.
+    """
 
     ae_title: str = "*"
     host: str = ""
+    certificate: str = ""
+    max_associations: int = Field(0, ge=0)
 
 
 class ReceiveTLS(Section):
@@ -76,6 +82,15 @@ class ReceiveTLS(Section):
     certificate: Path | None = None
     key: Path | None = None
     ca: Path | None = None
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    expiry_warning_days: int = Field(30, ge=0)
+
+
+class CommitmentSCP(Section):
+    """Storage commitment for senders, relayed to ``archive``, the name of a destination; empty refuses it."""
+
+    archive: str = ""
+    timeout_seconds: float = Field(3600.0, gt=0)
 
 
 class ReceiveSection(Section):
@@ -86,9 +101,14 @@ class ReceiveSection(Section):
     allowed_peers: tuple[Peer, ...] = (Peer(),)
     require_called_ae_title: bool = False
     max_associations: int = Field(50, ge=1)
+    max_associations_per_peer: int = Field(30, ge=1)
     max_pdu: int = Field(131072, ge=4096)
+    network_timeout_seconds: float = Field(60.0, gt=0)
     min_free_disk_mb: int = Field(1024, ge=0)
+    low_disk_mb: int | None = Field(None, ge=0)
     private_sop_classes: tuple[str, ...] = ()
+    query_retrieve: bool = True
+    storage_commitment: CommitmentSCP = CommitmentSCP()
     tls: ReceiveTLS = ReceiveTLS()
 
     @field_validator("engine")
@@ -99,6 +119,21 @@ class ReceiveSection(Section):
         return value
 
 
+class StudySource(Section):
+    """The archive that is asked with C-FIND how many instances a study has; an empty AE title asks nobody."""
+
+    ae_title: str = Field("", max_length=16)
+    host: str = ""
+    port: int = Field(0, ge=0, le=65535)
+    ask_again_seconds: float = Field(10.0, gt=0)
+
+    @model_validator(mode="after")
+    def can_be_called(self) -> StudySource:
+        if self.ae_title and not (self.host and self.port):
+            raise ValueError("needs host and port to be asked at")
+        return self
+
+
 class StudySection(Section):
     """When a study is complete, and what it is worth."""
 
@@ -107,6 +142,7 @@ class StudySection(Section):
     forced_seconds: float = Field(600.0, gt=0)
     historical_hours: float = Field(48.0, gt=0)
     max_versions_per_day: int = Field(10, ge=1)
+    source: StudySource = StudySource()
 
 
 class TriageModelSection(Section):
@@ -183,6 +219,14 @@ class Destination(Section):
         return value
 
 
+class Callback(Section):
+    """An application entity the node may call: C-MOVE destinations, and who asked for storage commitment."""
+
+    ae_title: str = Field(min_length=1, max_length=16)
+    host: str
+    port: int = Field(ge=1, le=65535)
+
+
 class DeliverySection(Section):
     """When a failed delivery is tried again; the last value repeats ``last_repeats`` times."""
 
@@ -244,6 +288,7 @@ class Config(BaseSettings):
     pipelines: tuple[PipelineSection, ...] = Field((PipelineSection(),), min_length=1)
     reports: ReportsSection = ReportsSection()
     destinations: tuple[Destination, ...] = ()
+    peers: tuple[Callback, ...] = ()
     delivery: DeliverySection = DeliverySection()
     retention: RetentionSection = RetentionSection()
     priors: Off = None
@@ -272,6 +317,13 @@ class Config(BaseSettings):
             unknown = set(pipeline.destinations) - set(names)
             if unknown:
                 raise ValueError(f"pipelines.{pipeline.name}.destinations: {sorted(unknown)} not in destinations")
+        return self
+
+    @model_validator(mode="after")
+    def commitment_has_an_archive(self) -> Config:
+        archive = self.receive.storage_commitment.archive
+        if archive and archive not in {one.name for one in self.destinations}:
+            raise ValueError(f"receive.storage_commitment.archive: {archive!r} is not in destinations")
         return self
 
     @model_validator(mode="after")

@@ -54,6 +54,8 @@ instance = _table(
     _column("called_ae_title", sa.String(16)),
     _column("source_host", sa.Text),
     _column("received_at", Seconds),
+    #: What the receiver could tell from Study Date and Move Originator: fresh ones are looked at first.
+    _column("lane", sa.String(16), "fresh", server_default="fresh"),
     _column("state", sa.String(16), "received"),
     #: True for an image that may be analysed; SR, KO, PR, SEG and PDF never are.
     _column("evidence", sa.Boolean, False),
@@ -63,6 +65,70 @@ sa.Index("instance_state", instance.c.state, instance.c.id)
 #: Two clerks must not accept one SOP Instance twice.
 sa.Index("instance_accepted", instance.c.sop_instance_uid, unique=True,
          sqlite_where=instance.c.state == "accepted", postgresql_where=instance.c.state == "accepted")
+
+series = _table(
+    "series",
+    sa.Column("study_instance_uid", UID, primary_key=True),
+    sa.Column("series_instance_uid", UID, primary_key=True),
+    _column("modality", sa.Text, ""),
+    _column("instances", sa.Integer, 0),
+    _column("opened_at", Seconds),
+    _column("last_received_at", Seconds),
+)
+"""One row per series: how many instances came, and when the last did."""
+
+arriving = _table(
+    "arriving",
+    sa.Column("slot", sa.String(64), primary_key=True),
+    sa.Column("association", sa.String(64), primary_key=True),
+    _column("study_instance_uid", UID, index=True),
+    _column("series_instance_uid", UID),
+    _column("beat_at", Seconds),
+)
+"""Instances that take long to arrive, by who receives them: their study is not quiet while the beat is young."""
+
+announcement = _table(
+    "announcement",
+    sa.Column("sop_instance_uid", UID, primary_key=True),
+    sa.Column("study_instance_uid", UID, primary_key=True),
+    #: ``mpps`` (a Modality Performed Procedure Step) or ``ian`` (an Instance Availability Notification).
+    _column("kind", sa.String(8)),
+    _column("state", sa.String(16)),
+    _column("calling_ae_title", sa.String(16)),
+    _column("source_host", sa.Text),
+    _column("announced_at", Seconds),
+    _column("updated_at", Seconds),
+)
+sa.Index("announcement_study", announcement.c.study_instance_uid)
+
+expected_instance = _table(
+    "expected_instance",
+    sa.Column("announcement_uid", UID, primary_key=True),
+    sa.Column("sop_instance_uid", UID, primary_key=True),
+    _column("study_instance_uid", UID, index=True),
+    _column("series_instance_uid", UID, ""),
+)
+"""What a finished announcement says belongs to its study."""
+
+commitment_request = _table(
+    "commitment_request",
+    sa.Column("transaction_uid", UID, primary_key=True),
+    sa.Column("calling_ae_title", sa.String(16), primary_key=True),
+    _column("source_host", sa.Text),
+    #: Pairs of SOP Class and SOP Instance UID, as asked.
+    _column("instances", sa.JSON, list),
+    #: Triples of SOP Class UID, SOP Instance UID and Failure Reason.
+    _column("failed", sa.JSON, list),
+    _column("archive", sa.String(64)),
+    #: The node's own transaction with the archive.
+    _column("archive_transaction_uid", UID, "", index=True),
+    _column("state", sa.String(16)),
+    _column("reason", sa.Text, ""),
+    _column("attempts", sa.Integer, 0),
+    _column("requested_at", Seconds),
+    _column("next_at", Seconds),
+)
+"""Storage commitment that senders asked for, until they have their answer."""
 
 rejection = _table(
     "rejection",
@@ -93,6 +159,9 @@ study = _table(
     #: An operator or a command asked to complete, or to run again, now.
     _column("complete_requested", sa.Boolean, False),
     _column("replay_requested", sa.Boolean, False),
+    #: Instances the source archive counts, and when it was asked; null when it was not, or does not say.
+    sa.Column("source_count", sa.Integer, nullable=True),
+    sa.Column("source_asked_at", Seconds, nullable=True),
 )
 sa.Index("study_open", study.c.open)
 

@@ -77,6 +77,10 @@ class InstanceState(Enum):
     REJECTED = "rejected"
     #: Its head cannot be read: kept in quarantine.
     UNREADABLE = "unreadable"
+    #: Its file was removed by the retention rules.
+    REMOVED = "removed"
+    #: Its file is gone, and nobody here removed it.
+    MISSING = "missing"
 
 
 class EntryState(Enum):

@@ -47,7 +47,7 @@ def with_examples() -> str:
     """``config.yaml`` with its commented examples (lines that start with ``#  ``) taken in."""
     lines = CONFIG_FILE.read_text(encoding="utf-8").splitlines()
     text = "\n".join(f" {line[1:]}" if line.startswith("#  ") else line for line in lines)
-    return text.replace("destinations: []\n   -", "destinations:\n   -", 1)
+    return text.replace(": []\n   -", ":\n   -")
 
 
 def shipped() -> Any:
