@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from node.database import connect, metadata
 from tests.tools.network import Namespace
 from tests.tools.postgres import Cluster
+from tests.tools.receiver import ENGINES
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +74,13 @@ def sqlite(sqlite_url: str) -> Iterator[sa.Engine]:
     metadata.create_all(engine)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(params=ENGINES)
+def engine_name(request: pytest.FixtureRequest) -> str:
+    """``receive.engine``; a test that asks for it runs on each of them."""
+    name: str = request.param
+    return name
 
 
 @pytest.fixture
