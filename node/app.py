@@ -98,12 +98,12 @@ def run_receiver(base: Base) -> None:
     """Associations, instances, rows, audit."""
     from node import delivery
     from node.bell import Ringer
-    from node.intake import Intake
+    from node.intake import Intake, lanes
     from node.server import Server
 
     chain = base.slot.name
     intake = Intake(base.engine, base.config.node.data_dir, chain, base.config.receive.min_free_disk_mb,
-                    wake=Ringer(base.engine).ring)
+                    wake=Ringer(base.engine).ring, lane=lanes(base.config.node.ae_title, base.config.study))
     intake.sweep()
 
     def committed(answer: CommitmentReport) -> None:

@@ -25,23 +25,26 @@ ANCHORS = ""
 """The row of ``audit_chain`` that is locked while an anchor is written; no event has this chain."""
 
 
-def append(connection: sa.Connection, chain: str, event: AuditEvent) -> None:
-    """Add ``event`` to ``chain`` in the running transaction. The first statement is a write."""
-    seq, previous = _advance(connection, chain)
-    at, detail = now(), canonical(event.detail)
-    values = {
-        "chain": chain, "seq": seq, "at": at, "action": event.action, "detail": detail,
-        "study_instance_uid": event.study_instance_uid, "sop_instance_uid": event.sop_instance_uid,
-    }
-    digest = _digest(previous, values)
-    connection.execute(sa.insert(audit_event).values(**values, previous=previous, digest=digest))
-    connection.execute(sa.update(audit_chain).where(audit_chain.c.chain == chain).values(head=digest))
+def append(connection: sa.Connection, chain: str, *events: AuditEvent) -> None:
+    """Add ``events`` to ``chain`` in the running transaction, in their order. The first statement is a write."""
+    seq, previous = _advance(connection, chain, len(events))
+    at, rows = now(), []
+    for number, event in enumerate(events, seq - len(events) + 1):
+        values: JSON = {
+            "chain": chain, "seq": number, "at": at, "action": event.action, "detail": canonical(event.detail),
+            "study_instance_uid": event.study_instance_uid, "sop_instance_uid": event.sop_instance_uid,
+        }
+        digest = _digest(previous, values)
+        rows.append({**values, "previous": previous, "digest": digest})
+        previous = digest
+    connection.execute(sa.insert(audit_event), rows)
+    connection.execute(sa.update(audit_chain).where(audit_chain.c.chain == chain).values(head=previous))
 
 
-def _advance(connection: sa.Connection, chain: str) -> tuple[int, str]:
+def _advance(connection: sa.Connection, chain: str, count: int) -> tuple[int, str]:
     step = (
         sa.update(audit_chain).where(audit_chain.c.chain == chain)
-        .values(seq=audit_chain.c.seq + 1).returning(audit_chain.c.seq, audit_chain.c.head)
+        .values(seq=audit_chain.c.seq + count).returning(audit_chain.c.seq, audit_chain.c.head)
     )
     row = connection.execute(step).one_or_none()
     if row is None:

@@ -60,11 +60,16 @@ LATERAL_DESCRIPTION = re.compile(r"(?<![A-Z])(LAT|LATERAL|LL|RL)(?![A-Z])|측면
 
 
 def lane(head: ImageHead, now: datetime, historical_hours: float) -> Lane:
+    """Fresh or historical, by what the head says; see :func:`lane_by_date`."""
+    return lane_by_date(head.study_date, head.study_time, now, historical_hours)
+
+
+def lane_by_date(study_date: str, study_time: str, now: datetime, historical_hours: float) -> Lane:
     """Fresh or historical, by Study Date and Time in local time; a study without a usable date is fresh.
 
     A date without a time counts as its last moment, so that doubt is fresh. ``now`` without a zone is local.
     """
-    begun = _moment(head.study_date, head.study_time)
+    begun = _moment(study_date, study_time)
     local = now.astimezone().replace(tzinfo=None) if now.tzinfo else now
     if begun is None or local - begun <= timedelta(hours=historical_hours):
         return Lane.FRESH

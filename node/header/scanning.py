@@ -1,4 +1,4 @@
-"""UIDs and Modality from the first bytes of a data set, while the rest is still on its way."""
+"""UIDs, Modality and Study Date from the first bytes of a data set, while the rest is still on its way."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ LAST = 0x0020000E
 FIELDS = {
     0x00080016: "sop_class_uid",
     0x00080018: "sop_instance_uid",
+    0x00080020: "study_date",
+    0x00080030: "study_time",
     0x00080060: "modality",
     0x0020000D: "study_instance_uid",
     LAST: "series_instance_uid",
@@ -31,6 +33,8 @@ class ScannedHead:
 
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
+    study_date: str = ""
+    study_time: str = ""
     modality: str = ""
     study_instance_uid: str = ""
     series_instance_uid: str = ""
@@ -47,14 +51,14 @@ def scan(data: Buffer, transfer_syntax_uid: str, *, last: bool = False) -> Scann
     found: dict[str, str] = {}
     passed = False
     for element in walk(head, encoding_of(head, transfer_syntax_uid)):
+        is_whole = element.end <= len(head)
         name = FIELDS.get(element.tag)
-        if name is not None and element.end <= len(head):
+        if name is not None and is_whole:
             found.setdefault(name, _latin(head[element.start : min(element.end, element.start + LONGEST)]))
-        passed = passed or element.tag > LAST
-        if passed or len(found) == len(FIELDS):
+        if element.tag > LAST or (element.tag == LAST and is_whole):
+            passed = True
             break
-    known = passed or len(found) == len(FIELDS)
-    return ScannedHead(**found, complete=known or whole or last or len(head) >= LIMIT)
+    return ScannedHead(**found, complete=passed or whole or last or len(head) >= LIMIT)
 
 
 def require_usable(study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> None:

@@ -2,7 +2,7 @@
 
 Whatever engine serves the network drives the same three calls: ``begin(request)`` refuses early or
 returns a :class:`Reception`; ``write(buffers)`` appends encoded bytes as they arrive; ``finish()``
-returns a :class:`~node.domain.ReceivedInstance` once bytes and row are safe. Nothing on this way
+returns a an :class:`Outcome` once bytes and row are safe. Nothing on this way
 decodes or digests an instance, and no SQL runs before its bytes are safe.
 
 Decided here:
@@ -15,7 +15,17 @@ Decided here:
   is refused and dropped: the sender still has it.
 """
 
+from node.intake.lanes import lanes
+from node.intake.ledger import Outcome
 from node.intake.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, StoreRequest
 from node.intake.reception import Intake, Reception
 
-__all__ = ["IMPLEMENTATION_CLASS_UID", "IMPLEMENTATION_VERSION_NAME", "Intake", "Reception", "StoreRequest"]
+__all__ = [
+    "IMPLEMENTATION_CLASS_UID",
+    "IMPLEMENTATION_VERSION_NAME",
+    "Intake",
+    "Outcome",
+    "Reception",
+    "StoreRequest",
+    "lanes",
+]

@@ -24,11 +24,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from node.errors import OutOfSpace, StorageError
+from node.intake.durability import Disk, make_directory, sync_directory
 
 Buffer = bytes | bytearray | memoryview
 
 MEGABYTE = 1 << 20
 BUFFERS_PER_CALL = 1024  # IOV_MAX of Linux
+EARLY = 1 << 20
+"""Bytes after which the kernel is asked to write what came, so that little is left to sync at the end."""
 
 
 class InstanceFiles:
@@ -39,7 +42,8 @@ class InstanceFiles:
         self._min_free_mb = min_free_mb
         self._incoming = data_dir / "incoming"
         with _mapped(self._incoming):
-            _make_directory(self._incoming)
+            make_directory(self._incoming)
+            self._disk = Disk(data_dir)
 
     def open(self, preamble: bytes) -> IncomingFile:
         """A new file that begins with ``preamble``, in front of the data set.
@@ -50,13 +54,18 @@ class InstanceFiles:
         """
         self._require_space()
         name = f"{datetime.now(UTC):%Y%m%d}-{uuid.uuid4().hex}.part"
-        file = IncomingFile(self._data_dir, self._incoming / name, os.O_CREAT | os.O_EXCL)
+        file = IncomingFile(self._data_dir, self._incoming / name, os.O_CREAT | os.O_EXCL, self._disk)
         try:
             file.write((preamble,))
         except StorageError:
             file.discard()
             raise
         return file.begin_data_set()
+
+    def secure(self, files: Sequence[IncomingFile]) -> None:
+        """Bytes and final names survive a power cut when this returns. Raises OutOfSpace or StorageError."""
+        with _mapped(self._data_dir):
+            self._disk.secure(file.opened() for file in files)
 
     def _require_space(self) -> None:
         with _mapped(self._data_dir):
@@ -85,7 +94,7 @@ class InstanceFiles:
 
     def _abandoned(self, path: Path) -> IncomingFile | None:
         try:
-            file = IncomingFile(self._data_dir, path, 0)
+            file = IncomingFile(self._data_dir, path, 0, self._disk)
         except StorageError:  # locked by its writer, or gone
             return None
         if file.is_named():
@@ -97,14 +106,15 @@ class InstanceFiles:
 class IncomingFile:
     """One instance while it arrives. Locked until it is settled, discarded, quarantined or closed."""
 
-    def __init__(self, data_dir: Path, incoming: Path, flags: int) -> None:
+    def __init__(self, data_dir: Path, incoming: Path, flags: int, disk: Disk) -> None:
         self._data_dir = data_dir
         self._incoming = incoming
+        self._disk = disk
         self.path = _final_path(incoming.stem)
         """Where the instance will be, relative to ``node.data_dir``."""
         self.size = 0
         """Bytes of the whole file, as far as they were written."""
-        self._start = 0
+        self._start = self._begun = 0
         with _mapped(incoming):
             self._descriptor = os.open(incoming, os.O_RDWR | os.O_CLOEXEC | flags, 0o640)
             try:
@@ -129,6 +139,9 @@ class IncomingFile:
                     written -= len(waiting.pop(0))
                 if waiting:
                     waiting[0] = waiting[0][written:]
+        if self.size - self._begun >= EARLY:
+            self._disk.begin_writing(self._descriptor, self._begun, self.size - self._begun)
+            self._begun = self.size
 
     def head(self, size: int) -> bytes:
         """At most ``size`` bytes from the beginning of the data set."""
@@ -148,16 +161,18 @@ class IncomingFile:
             return False
 
     def publish(self) -> None:
-        """Give it its final name; bytes and name survive a power cut when this returns."""
+        """Give it its final name, beside the one it has; :meth:`InstanceFiles.secure` makes it last."""
         final = self._data_dir / self.path
         with _mapped(final):
-            os.fsync(self._descriptor)
             try:
                 os.link(self._incoming, final)
             except FileNotFoundError:
-                _make_directory(final.parent)
+                make_directory(final.parent)
                 os.link(self._incoming, final)
-            _sync_directory(final.parent)
+
+    def opened(self) -> tuple[int, Path]:
+        """Its descriptor, and the folder of its final name."""
+        return self._descriptor, (self._data_dir / self.path).parent
 
     def settle(self) -> None:
         """Its row is committed: only the final name stays."""
@@ -178,9 +193,9 @@ class IncomingFile:
             with self._incoming.open("rb") as file:
                 kept = Path("quarantine", f"{hashlib.file_digest(file, 'sha256').hexdigest()}.dcm")
             folder = self._data_dir / kept.parent
-            _make_directory(folder)
+            make_directory(folder)
             self._incoming.rename(self._data_dir / kept)
-            _sync_directory(folder)
+            sync_directory(folder)
         self.close()
         return str(kept)
 
@@ -199,23 +214,6 @@ def _remove(path: Path) -> None:
 def _final_path(stem: str) -> str:
     day, _, identifier = stem.partition("-")
     return f"instances/{day[:4]}/{day[4:6]}/{day[6:8]}/{identifier[:2]}/{identifier}.dcm"
-
-
-def _make_directory(path: Path) -> None:
-    """Make ``path`` and what is missing above it, each of them durable."""
-    if path.is_dir():
-        return
-    _make_directory(path.parent)
-    path.mkdir(mode=0o750, exist_ok=True)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
-from datetime import UTC, datetime
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from node import audit
 from node.database import instance, now, transaction
-from node.domain import JSON, AuditEvent, ReceivedInstance
+from node.domain import JSON, AuditEvent, Lane
 from node.errors import NodeError
 from node.header import ScannedHead
 from node.intake.part10 import StoreRequest
 
 LONGEST_MODALITY = 16
 """Characters of a CS (PS3.5 section 6.2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What was kept of one C-STORE. ``path`` is relative to ``node.data_dir``."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    modality: str
+    lane: Lane
+    path: str
+    size: int
+
+    @classmethod
+    def of(cls, request: StoreRequest, head: ScannedHead, lane: Lane, path: str, size: int) -> Outcome:
+        """The identity is the data set's; a class it does not name is the command's."""
+        return cls(
+            sop_class_uid=head.sop_class_uid or request.sop_class_uid, sop_instance_uid=head.sop_instance_uid,
+            study_instance_uid=head.study_instance_uid, series_instance_uid=head.series_instance_uid,
+            transfer_syntax_uid=request.transfer_syntax_uid, modality=_code(head.modality), lane=lane,
+            path=path, size=size)
 
 
 class Ledger:
@@ -28,32 +52,18 @@ class Ledger:
         # One writer at a time: waiting here is fair and short, waiting on SQLite's file lock is neither.
         self._turn = threading.Lock()
 
-    def record(self, request: StoreRequest, head: ScannedHead, path: str, size: int) -> ReceivedInstance:
-        """Write the row and its event.
+    def record(self, kept: Sequence[tuple[StoreRequest, Outcome]]) -> None:
+        """Write the rows and their events, all or none.
 
         Raises:
-            StorageError: the database refused. Nothing is recorded, unless only its answer was lost.
+            StorageError: the database refused, or did not answer. Nothing is recorded, unless only its answer was lost.
         """
-        values: JSON = {
-            "sop_class_uid": head.sop_class_uid or request.sop_class_uid,
-            "sop_instance_uid": head.sop_instance_uid,
-            "study_instance_uid": head.study_instance_uid,
-            "series_instance_uid": head.series_instance_uid,
-            "transfer_syntax_uid": request.transfer_syntax_uid,
-            "modality": _code(head.modality),
-            "path": path,
-            "size": size,
-            "calling_ae_title": request.calling_ae_title,
-            "called_ae_title": request.called_ae_title,
-            "source_host": request.source_host,
-        }
+        received_at = now()
+        rows = [_row(request, outcome, received_at) for request, outcome in kept]
+        events = [_received(request, outcome) for request, outcome in kept]
         with self._turn, transaction(self._engine) as connection:
-            audit.append(connection, self._chain, _received(request, values))
-            received_at = now()
-            inserted = connection.execute(sa.insert(instance).values(**values, received_at=received_at))
-        assert inserted.inserted_primary_key is not None
-        row_id: int = inserted.inserted_primary_key[0]
-        return ReceivedInstance(id=row_id, received_at=datetime.fromtimestamp(received_at, UTC), **values)
+            audit.append(connection, self._chain, *events)
+            connection.execute(sa.insert(instance), rows)
 
     def refused(self, request: StoreRequest, error: NodeError, quarantined: str = "") -> None:
         """Write down that an instance was not taken. Raises StorageError."""
@@ -72,14 +82,26 @@ class Ledger:
             return set(connection.scalars(sa.select(instance.c.path).where(instance.c.path.in_(list(paths)))))
 
 
-def _received(request: StoreRequest, values: JSON) -> AuditEvent:
-    described = ("sop_class_uid", "transfer_syntax_uid", "path", "size")
-    detail = _origin(request) | {name: values[name] for name in described}
-    if request.sop_instance_uid != values["sop_instance_uid"]:
+def _row(request: StoreRequest, outcome: Outcome, received_at: float) -> JSON:
+    return {
+        **vars(outcome), "lane": outcome.lane.value, "received_at": received_at,
+        "calling_ae_title": request.calling_ae_title, "called_ae_title": request.called_ae_title,
+        "source_host": request.source_host,
+    }
+
+
+def _received(request: StoreRequest, outcome: Outcome) -> AuditEvent:
+    detail = _origin(request) | {
+        "sop_class_uid": outcome.sop_class_uid, "transfer_syntax_uid": outcome.transfer_syntax_uid,
+        "path": outcome.path, "size": outcome.size,
+    }
+    if request.sop_instance_uid != outcome.sop_instance_uid:
         detail["affected_sop_instance_uid"] = request.sop_instance_uid
+    if outcome.lane is not Lane.FRESH:
+        detail["lane"] = outcome.lane.value
     return AuditEvent(
-        action="instance.received", study_instance_uid=values["study_instance_uid"],
-        sop_instance_uid=values["sop_instance_uid"], detail=detail,
+        action="instance.received", study_instance_uid=outcome.study_instance_uid,
+        sop_instance_uid=outcome.sop_instance_uid, detail=detail,
     )
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from node.domain import ReceivedInstance
 from node.errors import BadInput, ClassMismatch, StorageError, UnusableIdentity
 from node.header import ScannedHead, require_usable, scan
 from node.intake.files import Buffer, IncomingFile, InstanceFiles
-from node.intake.ledger import Ledger
+from node.intake.lanes import LaneOf, always_fresh
+from node.intake.ledger import Ledger, Outcome
 from node.intake.part10 import StoreRequest, file_meta
+from node.intake.safekeeping import Deposit, Safekeeping
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,12 @@ class Intake:
 
     def __init__(
         self, engine: sa.Engine, data_dir: Path, chain: str, min_free_mb: int,
-        wake: Callable[[], None] = lambda: None,
+        wake: Callable[[], None] = lambda: None, lane: LaneOf = always_fresh,
     ) -> None:
         self._ledger = Ledger(engine, chain)
         self._files = InstanceFiles(data_dir, min_free_mb)
-        self._wake = wake
+        self._safekeeping = Safekeeping(self._files, self._ledger, wake)
+        self._lane = lane
 
     def sweep(self) -> int:
         """Remove what killed receivers left half-way; how many files that were. Call it at start.
@@ -59,17 +61,20 @@ class Intake:
         except UnusableIdentity as error:
             self._ledger.refused(request, error)
             raise
-        return Reception(request, self._files.open(file_meta(request)), self._ledger, self._wake)
+        return Reception(request, self._files.open(file_meta(request)), self._ledger, self._safekeeping, self._lane)
 
 
 class Reception:
     """An instance on its way in. Ends with :meth:`finish` or :meth:`abandon`; after an error there is nothing to do."""
 
-    def __init__(self, request: StoreRequest, file: IncomingFile, ledger: Ledger, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, request: StoreRequest, file: IncomingFile, ledger: Ledger, safekeeping: Safekeeping, lane: LaneOf
+    ) -> None:
         self._request = request
         self._file = file
         self._ledger = ledger
-        self._wake = wake
+        self._safekeeping = safekeeping
+        self._lane = lane
 
     def write(self, buffers: Sequence[Buffer]) -> None:
         """Append encoded bytes of the data set.
@@ -84,7 +89,7 @@ class Reception:
             self._file.discard()
             raise
 
-    def finish(self) -> ReceivedInstance:
+    def finish(self) -> Outcome:
         """Make the instance durable, then known. Whoever asked may be answered Success when this returns.
 
         Raises:
@@ -93,22 +98,22 @@ class Reception:
             StorageError: disk or database refused; nothing is kept that was not recorded.
         """
         try:
-            received = self._recorded(self._published())
+            outcome = self._published()
+            self._safekeeping.keep(Deposit(file=self._file, request=self._request, outcome=outcome))
         finally:
             self._file.close()  # after an error nobody expected: the next sweep asks whether it was recorded
-        log.info(
-            "Instance %s was received", received.sop_instance_uid,
-            extra={"action": "instance.received", "study_instance_uid": received.study_instance_uid,
-                   "size": received.size, "association": self._request.association_id},
+        log.debug(
+            "Instance %s was received", outcome.sop_instance_uid,
+            extra={"action": "instance.received", "study_instance_uid": outcome.study_instance_uid,
+                   "size": outcome.size, "association": self._request.association_id},
         )
-        self._wake()
-        return received
+        return outcome
 
     def abandon(self) -> None:
         """The rest will not come: forget what came."""
         self._file.discard()
 
-    def _published(self) -> ScannedHead:
+    def _published(self) -> Outcome:
         try:
             head = self._identified()
             self._file.publish()
@@ -118,7 +123,7 @@ class Reception:
         except StorageError:
             self._file.discard()
             raise
-        return head
+        return Outcome.of(self._request, head, self._lane(head, self._request), self._file.path, self._file.size)
 
     def _identified(self) -> ScannedHead:
         head = self._scanned()
@@ -145,23 +150,3 @@ class Reception:
         finally:
             self._file.discard()
         self._ledger.refused(self._request, error, kept)
-
-    def _recorded(self, head: ScannedHead) -> ReceivedInstance:
-        try:
-            received = self._ledger.record(self._request, head, self._file.path, self._file.size)
-        except StorageError:
-            self._reconcile()
-            raise
-        self._file.settle()
-        return received
-
-    def _reconcile(self) -> None:
-        """After a failed commit: keep the file only if its row is there, or nobody can tell now."""
-        try:
-            recorded = self._ledger.recorded((self._file.path,))
-        except StorageError:
-            return  # the next sweep will ask again
-        if recorded:
-            self._file.settle()
-        else:
-            self._file.discard()

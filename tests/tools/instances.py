@@ -22,6 +22,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from node.database import instance
 from node.intake import Intake, StoreRequest
 from tests.tools.radiographs import radiograph
 
@@ -94,6 +95,7 @@ class Mailbox:
     """Takes instances in as the receiver does: file first, then row and audit event."""
 
     def __init__(self, engine: sa.Engine, data_dir: Path) -> None:
+        self._engine = engine
         self._intake = Intake(engine, data_dir, "receiver", 0)
 
     def receive(self, image: Dataset, transfer_syntax_uid: UID = ExplicitVRLittleEndian, caller: str = "CR1") -> int:
@@ -109,7 +111,9 @@ class Mailbox:
             transfer_syntax_uid=transfer_syntax_uid, calling_ae_title=caller, called_ae_title="AINODE",
             source_host="127.0.0.1", association_id="a1"))
         reception.write([data])
-        return reception.finish().id
+        path = reception.finish().path
+        with self._engine.connect() as connection:
+            return connection.execute(sa.select(instance.c.id).where(instance.c.path == path)).scalar_one()
 
 
 LOSSLESS = (ImplicitVRLittleEndian, RLELossless)

@@ -58,7 +58,7 @@ def test_a_file_is_named_by_a_generated_id_and_never_by_a_uid(intake: Intake) ->
 def test_row_and_audit_event_say_the_same(intake: Intake, sqlite: sa.Engine) -> None:
     received = written(intake, made()).finish()
     row = rows_of(sqlite)[0]
-    assert (row.id, row.path, row.state, row.modality) == (received.id, received.path, "received", "CT")
+    assert (row.path, row.state, row.modality, row.lane) == (received.path, "received", "CT", "fresh")
     with sqlite.connect() as connection:
         event = connection.execute(sa.select(audit_event)).one()
         assert audit.verify(connection).problems == ()
