@@ -4,7 +4,7 @@ ARGS ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: help demo run test test-gpu lint bench corpus clean
+.PHONY: help demo run test test-gpu lint bench bench-receive corpus clean
 
 help:
 	@echo "make demo       node, demo models and a small PACS on drawn studies (ARGS=--exit ends by itself)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-gpu   the tests that need a CUDA device"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      time from arrival to flag, as a table"
+	@echo "make bench-receive  speed of receiving beside DCMTK, Orthanc and pynetdicom (ARGS=--quick for a first look)"
 	@echo "make corpus     drawn studies and their truth, written to build/corpus"
 	@echo "make clean      remove .venv and build"
 
@@ -35,6 +36,9 @@ lint: .venv/installed-dev
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/time_to_flag.py $(ARGS)
+
+bench-receive: .venv/installed
+	$(BIN)/python benchmarks/receive.py $(ARGS)
 
 corpus: .venv/installed
 	@echo "Writing drawn studies and truth.json to build/corpus"

@@ -1,0 +1,110 @@
+"""Speed of receiving, side by side with DCMTK's storescp, Orthanc and pynetdicom's storescp, in one interleaved run.
+
+    python benchmarks/receive.py [--rounds 7] [--quick] [--only shipped nodelay resting work] [--json FILE]
+
+Every receiver starts fresh in a fresh folder for every run, and every byte it stored is compared with what was
+sent. Ratios are taken within each round; medians are printed, as Markdown. With ours an instance is on disk and
+in the database when it is answered; storescp syncs nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Any, TextIO
+
+from receiving import machine, tables
+from receiving.figures import Run, Runs, Setting
+from receiving.receivers import ORTHANC, STORESCP, Receiver, find
+from receiving.rounds import INSTANCES, cells, measure
+from receiving.workloads import Kind, Workload, draw
+
+ROUNDS = 7
+QUICK = 2
+"""Rounds of a quick run, which also sends a quarter of the instances."""
+
+TABLES = {"shipped": Setting.AS_SHIPPED, "nodelay": Setting.NODELAY}
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=0, help=f"default {ROUNDS}")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK} rounds of a quarter of the instances")
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES), help="tables to make")
+    parser.add_argument("--receivers", nargs="+", default=[], help="names, such as storescp 'ours standard'")
+    parser.add_argument("--json", type=Path, help="append raw figures, one object a line")
+    parser.add_argument("--base", type=Path, help="folder on the disk to measure; default that for temporary files")
+    parser.add_argument(machine.MARK, action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = parsed()
+    machine.enter_own_network(Path(__file__).resolve(), sys.argv[1:])
+    work = Path(tempfile.mkdtemp(prefix="ainode-receive-", dir=arguments.base))
+    try:
+        return _measured(arguments, work)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _measured(arguments: argparse.Namespace, work: Path) -> int:
+    receivers, left_out = find(arguments.receivers, work)
+    if not arguments.in_namespace:
+        receivers = [one for one in receivers if one.name != ORTHANC]
+    if STORESCP not in {one.name for one in receivers}:
+        print("storescp is the reference: install DCMTK, and do not leave it out", file=sys.stderr)
+        return 2
+    print(machine.described(receivers, work))
+    print(*(f"- {line}" for line in left_out), sep="\n", flush=True)
+    failed = [_one_table(TABLES[name], arguments, receivers, work) for name in arguments.only]
+    print(f"- load after: {machine.load()}")
+    return 1 if any(failed) else 0
+
+
+def _one_table(setting: Setting, arguments: argparse.Namespace, receivers: Sequence[Receiver], work: Path) -> bool:
+    """Print it; whether a run failed."""
+    rounds = arguments.rounds or (QUICK if arguments.quick else ROUNDS)
+    workloads = _drawn(setting, arguments.quick, work)
+    made: list[Run] = []
+    for run in measure(setting, workloads, receivers, rounds, work, _tell):
+        made.append(run)
+        _append(arguments.json, asdict(run))
+    runs, columns = Runs(made), cells(setting)
+    counts = ", ".join(f"{len(workload.files)} x {kind.title}" for kind, workload in workloads.items())
+    print(f"\n### {setting.value}\n\nMedians of {rounds} interleaved rounds; {counts}; xN is N associations.\n")
+    print(*(part(runs, columns, receivers) for part in (tables.rates, tables.ratios, tables.cpu)), sep="\n\n")
+    print(tables.failures(runs), flush=True)
+    return bool(runs.failed())
+
+
+def _drawn(setting: Setting, quick: bool, work: Path) -> Mapping[Kind, Workload]:
+    drawn = {}
+    for kind, count in INSTANCES[setting].items():
+        drawn[kind] = draw(kind, count // 4 if quick else count, work / setting.name / kind.name)
+    return drawn
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _append(path: Path | None, figures: dict[str, Any]) -> None:
+    if path is not None:
+        with path.open("a", encoding="utf-8") as file:
+            _write_line(file, figures)
+
+
+def _write_line(file: TextIO, figures: dict[str, Any]) -> None:
+    file.write(json.dumps(figures, default=lambda value: value.name if isinstance(value, Enum) else str(value)) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
