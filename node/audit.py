@@ -25,6 +25,17 @@ ANCHORS = ""
 """The row of ``audit_chain`` that is locked while an anchor is written; no event has this chain."""
 
 
+# Made once: putting a statement together takes longer than running it.
+_STEP = (
+    sa.update(audit_chain).where(audit_chain.c.chain == sa.bindparam("of"))
+    .values(seq=audit_chain.c.seq + sa.bindparam("count")).returning(audit_chain.c.seq, audit_chain.c.head)
+)
+_ADD = sa.insert(audit_event)
+_CLOSE = (
+    sa.update(audit_chain).where(audit_chain.c.chain == sa.bindparam("of")).values(head=sa.bindparam("digest"))
+)
+
+
 def append(connection: sa.Connection, chain: str, *events: AuditEvent) -> None:
     """Add ``events`` to ``chain`` in the running transaction, in their order. The first statement is a write."""
     seq, previous = _advance(connection, chain, len(events))
@@ -37,19 +48,16 @@ def append(connection: sa.Connection, chain: str, *events: AuditEvent) -> None:
         digest = _digest(previous, values)
         rows.append({**values, "previous": previous, "digest": digest})
         previous = digest
-    connection.execute(sa.insert(audit_event), rows)
-    connection.execute(sa.update(audit_chain).where(audit_chain.c.chain == chain).values(head=previous))
+    connection.execute(_ADD, rows)
+    connection.execute(_CLOSE, {"of": chain, "digest": previous})
 
 
 def _advance(connection: sa.Connection, chain: str, count: int) -> tuple[int, str]:
-    step = (
-        sa.update(audit_chain).where(audit_chain.c.chain == chain)
-        .values(seq=audit_chain.c.seq + count).returning(audit_chain.c.seq, audit_chain.c.head)
-    )
-    row = connection.execute(step).one_or_none()
+    step = {"of": chain, "count": count}
+    row = connection.execute(_STEP, step).one_or_none()
     if row is None:
         insert_ignore(connection, audit_chain, chain=chain, seq=0, head=START)
-        row = connection.execute(step).one()
+        row = connection.execute(_STEP, step).one()
     return row.seq, row.head
 
 

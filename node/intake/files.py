@@ -2,8 +2,8 @@
 
 ::
 
-    incoming/<yyyymmdd>-<id>.part                  bytes that nobody has answered for yet
-    instances/<yyyy>/<mm>/<dd>/<xx>/<id>.dcm       an instance; xx are the first two digits of its id
+    incoming/<yyyymmddhh>-<id>.part                bytes that nobody has answered for yet
+    instances/<yyyy>/<mm>/<dd>/<hh>/<id>.dcm       an instance, by the hour (UTC) in which it began to arrive
     quarantine/<sha256>.dcm                        bytes that were refused and kept
 
 A file keeps its name in ``incoming`` until its row is committed, and the process that writes it holds
@@ -53,7 +53,7 @@ class InstanceFiles:
             StorageError: the file cannot be made.
         """
         self._require_space()
-        name = f"{datetime.now(UTC):%Y%m%d}-{uuid.uuid4().hex}.part"
+        name = f"{datetime.now(UTC):%Y%m%d%H}-{uuid.uuid4().hex}.part"
         file = IncomingFile(self._data_dir, self._incoming / name, os.O_CREAT | os.O_EXCL, self._disk)
         try:
             file.write((preamble,))
@@ -212,8 +212,8 @@ def _remove(path: Path) -> None:
 
 
 def _final_path(stem: str) -> str:
-    day, _, identifier = stem.partition("-")
-    return f"instances/{day[:4]}/{day[4:6]}/{day[6:8]}/{identifier[:2]}/{identifier}.dcm"
+    hour, _, identifier = stem.partition("-")
+    return f"instances/{hour[:4]}/{hour[4:6]}/{hour[6:8]}/{hour[8:]}/{identifier}.dcm"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pydicom
@@ -48,9 +49,9 @@ def test_an_instance_is_a_part_10_file_with_the_bytes_that_came(intake: Intake, 
 
 def test_a_file_is_named_by_a_generated_id_and_never_by_a_uid(intake: Intake) -> None:
     received = written(intake, made("1.2.3.4")).finish()
-    root, year, month, day, short, name = received.path.split("/")
-    assert (root, short) == ("instances", name[:2])
-    assert (year + month + day).isdigit()
+    root, year, month, day, hour, name = received.path.split("/")
+    assert root == "instances"
+    assert datetime.strptime(year + month + day + hour, "%Y%m%d%H")
     assert len(name) == 32 + len(".dcm")
     assert "1.2.3.4" not in received.path
 
@@ -187,8 +188,8 @@ def test_a_death_between_file_and_commit_is_swept(tmp_path: Path, data_dir: Path
 
 def test_a_death_after_the_commit_keeps_the_instance(intake: Intake, data_dir: Path) -> None:
     received = written(intake, made()).finish()
-    year, month, day = received.path.split("/")[1:4]
-    left = data_dir / "incoming" / f"{year}{month}{day}-{Path(received.path).stem}.part"
+    hour = "".join(received.path.split("/")[1:5])
+    left = data_dir / "incoming" / f"{hour}-{Path(received.path).stem}.part"
     left.hardlink_to(data_dir / received.path)
     assert intake.sweep() == 1
     assert files_in(data_dir) == [data_dir / received.path]
