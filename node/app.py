@@ -120,8 +120,9 @@ def run_clerk(base: Base) -> None:
     """Rows to jobs; reports, delivery, commitment, housekeeping."""
     from node import delivery, pipeline
     from node.bell import Bell
-    from node.clerk import Clerk
+    from node.clerk import Clerk, Every
     from node.dicom_client import DicomClient
+    from node.housekeeping.retention import InPieces, Retention
     from node.jobs import Jobs, Queue
     from node.stages import planning, sending
     from node.studies import Hooks, Studies
@@ -141,9 +142,13 @@ def run_clerk(base: Base) -> None:
         eligible=lambda head, caller: planning.eligible_late(
             config.pipelines, desk.prompt_sets, desk.today(), head, caller),
         accepted=lambda connection, arrival, study: pipeline.accepted(desk, connection, arrival, study)))
+    retention = Retention(base.engine, config.node.data_dir, chain, config.retention,
+                          [one.name for one in config.destinations if one.storage_commitment])
+    rounds = InPieces(60.0, retention.make_room), InPieces(3600.0, retention.expire)
     clerk = Clerk(
         engine=base.engine, chain=chain, jobs=jobs, failed={job.name: job.failed for job in known},
         settings=config.delivery, data_dir=config.node.data_dir, studies=studies,
+        duties=[Every(1.0, one.turn) for one in rounds],
         arrivals=arrivals.Arrivals(base.engine, config.node.data_dir))
     bell = Bell(clerk.woken)
     supervised_thread("bell", bell.listen, base.fail)

@@ -31,6 +31,12 @@ REJECTION_NOTES = frozenset({
 
 REJECTED = "rejected by a note"
 
+GONE = {
+    InstanceState.REMOVED.value: "were removed by the retention rules",
+    InstanceState.MISSING.value: "are missing from the store",
+}
+"""States of instances that have a row and no file any more, in words."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
@@ -141,6 +147,20 @@ def received(row: sa.Row[Any]) -> ReceivedInstance:
     values = {name: getattr(row, name) for name in names}
     return ReceivedInstance(**values, received_at=datetime.fromtimestamp(row.received_at, UTC),
                             state=InstanceState(row.state))
+
+
+def gone(connection: sa.Connection, study_instance_uid: str) -> str:
+    """What the study lost of its evidence since it was received and was not sent again, as a sentence; '' if nothing.
+
+    Rows keep ``evidence`` when their file goes, so that this can be told.
+    """
+    again = instance.alias()
+    query = sa.select(instance.c.state, sa.func.count(instance.c.sop_instance_uid.distinct())).where(
+        instance.c.study_instance_uid == study_instance_uid, instance.c.evidence, instance.c.state.in_(GONE),
+        ~sa.exists().where(again.c.sop_instance_uid == instance.c.sop_instance_uid,
+                           again.c.state == InstanceState.ACCEPTED.value))
+    counts: dict[str, int] = dict(connection.execute(query.group_by(instance.c.state)).tuples().all())
+    return "; ".join(f"{counts[state]} images {words}" for state, words in GONE.items() if state in counts)
 
 
 def evidence_of(connection: sa.Connection, instance_ids: Sequence[int]) -> list[ReceivedInstance]:

@@ -56,6 +56,8 @@ class Clerk:
     failed: Mapping[str, Callable[[sa.Connection, JSON, Failure], None]]
     settings: DeliverySection
     data_dir: Path
+    #: What else has its time, such as the rules of retention.
+    duties: Sequence[Every] = ()
     stopping: threading.Event = field(default_factory=threading.Event)
     woken: threading.Event = field(default_factory=threading.Event)
     #: The last batch was full: go on without waiting.
@@ -67,7 +69,7 @@ class Clerk:
         """Round after round until stopped; a database that is away is waited for."""
         duties = (
             Every(0.0, self.book), Every(0.1, self.studies.complete_due), Every(0.5, self.requeue),
-            Every(10.0, self.bury), Every(60.0, self.anchor), Every(3600.0, self.tidy),
+            Every(10.0, self.bury), Every(60.0, self.anchor), Every(3600.0, self.tidy), *self.duties,
         )
         while not self.stopping.is_set():
             for duty in duties:

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node import audit, routing
-from node.arrivals import REJECTED, Arrival
+from node.arrivals import GONE, REJECTED, Arrival, gone
 from node.config import StudySection
 from node.database import insert_ignore, instance, now, reading, rejection, run, study, transaction
 from node.domain import JSON, AuditEvent, ImageHead, InstanceState, Lane, Priority, Study
@@ -91,7 +91,8 @@ class Studies:
     def _withdraw(
         self, connection: sa.Connection, which: sa.ColumnElement[bool], reason: str, state: InstanceState
     ) -> set[str]:
-        known = sa.select(instance.c.id).where(which, instance.c.state == InstanceState.ACCEPTED.value)
+        counted = (InstanceState.ACCEPTED.value, *GONE)  # results outlive the files they were made from
+        known = sa.select(instance.c.id).where(which, instance.c.state.in_(counted))
         evidence = connection.execute(
             sa.select(instance.c.id).where(instance.c.id.in_(known), instance.c.evidence)).scalars().all()
         rows = connection.execute(
@@ -239,8 +240,14 @@ def request_complete(connection: sa.Connection, chain: str, study_instance_uid: 
 
 
 def request_replay(connection: sa.Connection, chain: str, study_instance_uid: str) -> None:
-    """Ask the clerk for a new version from the stored instances. Raises BadInput when the study is not known."""
+    """Ask the clerk for a new version from the stored instances.
+
+    Raises:
+        BadInput: the study is not known, or images of it are not stored any more.
+    """
     _request(connection, chain, study_instance_uid, "replay_requested", sa.true(), "is not known")
+    if lost := gone(connection, study_instance_uid):
+        raise BadInput(f"study {study_instance_uid} cannot be run again: {lost}; have them sent again instead")
 
 
 def _request(

@@ -8,6 +8,7 @@ from datetime import date
 import sqlalchemy as sa
 
 from node import delivery, header, routing, worklist
+from node.arrivals import GONE, gone
 from node.config import PipelineSection
 from node.database import instance, reading, report
 from node.domain import (
@@ -35,10 +36,12 @@ def plan(desk: Desk, ref: RunRef) -> JSON:
     eligibility = desk.prompt_sets[judged.prompt_set].eligibility
     reasons = {instance_id: routing.decline(head, eligibility, desk.today()) for instance_id, head in heads.items()}
     eligible = [instance_id for instance_id, reason in reasons.items() if not reason]
+    lost = _lost(desk, ref)
     if section is None or not eligible:
-        return {"end": True, "reason": _why(reasons, heads, section) or _unread(desk, ref) or NO_IMAGE}
+        return {"end": True, "reason": _why(reasons, heads, section) or lost or _unread(desk, ref) or NO_IMAGE}
     remarks = {remark for instance_id in eligible
                for remark in routing.remarks(heads[instance_id], eligibility, desk.today())}
+    remarks |= {f"Not part of this evaluation: {lost}."} if lost else set()
     declined = {heads[instance_id].sop_instance_uid: reason for instance_id, reason in reasons.items() if reason}
     return {"pipeline": section.name, "prompt_set": section.prompt_set, "eligible": eligible,
             "declined": declined, "remarks": sorted(remarks)}
@@ -47,6 +50,8 @@ def plan(desk: Desk, ref: RunRef) -> JSON:
 def _heads(desk: Desk, state: RunState) -> dict[int, ImageHead]:
     heads = {}
     for found in state.evidence:
+        if found.state.value in GONE:
+            continue
         try:
             heads[found.id] = header.read(desk.data_dir / found.path)
         except BadInput:  # it was readable when it arrived; a damaged store must not stop the other images
@@ -64,6 +69,12 @@ def _why(reasons: Mapping[int, str], heads: Mapping[int, ImageHead], section: Pi
         modalities = ", ".join(sorted({head.modality or "unknown" for head in heads.values()}))
         return f"no pipeline takes this study (modality {modalities})"
     return ""
+
+
+def _lost(desk: Desk, ref: RunRef) -> str:
+    """What of the study's evidence is not stored any more."""
+    with reading(desk.engine) as connection:
+        return gone(connection, ref.study_instance_uid)
 
 
 def _unread(desk: Desk, ref: RunRef) -> str:

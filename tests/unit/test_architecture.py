@@ -24,7 +24,7 @@ LAYERS = (
     {"arrivals"},
     {"intake", "studies", "worklist"},
     {"dicom_client"},
-    {"delivery", "priors", "notify"},
+    {"delivery", "housekeeping", "priors", "notify"},
     {"stages"},
     {"handlers", "pipeline", "web"},
     {"fast_store"},
