@@ -1,4 +1,7 @@
-"""The command line: ``ainode``, the same as ``python -m node``."""
+"""The command line: ``ainode``, the same as ``python -m node``.
+
+What only some commands need is imported by them: the roles of a running node start here too, and stay small.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,24 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import sqlalchemy as sa
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
 from node import app as composition
-from node import audit, checkup, delivery, studies, worklist
+from node import audit
 from node.config import Config, load
 from node.database import now, reading, transaction
 from node.errors import BadInput, NodeError, StorageError
 from node.observability import configure_logging
 from node.roles import Role
 from node.supervisor import Supervisor, die_with_parent, visible_gpus
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from node import delivery
 
 COMMAND_CHAIN = "command-line"
 """Audit chain of what operators do here."""
@@ -60,6 +66,8 @@ def run(
             raise typer.Exit(1)
     if role is not None:
         raise typer.Exit(composition.run_role(role, settings, incarnation))
+    from node import checkup
+
     checkup.checkpoints(settings)  # before any process starts: a missing one is named at once
     composition.open_database(settings).dispose()
     where = ["run", *(["--config", str(config)] if config else [])]
@@ -96,6 +104,10 @@ def check(
     store: Annotated[bool, typer.Option(help="Also write to the database and negotiate what is sent.")] = False,
 ) -> None:
     """Look at configuration, models, database, GPU and destinations."""
+    from rich.console import Console
+
+    from node import checkup
+
     console, problems = Console(), 0
     for line in checkup.lines(load(config), store):
         problems += not line.ok
@@ -134,6 +146,9 @@ def worklist_command(
     as_json: Annotated[bool, typer.Option("--json", help="As GET /api/worklist answers.")] = False,
 ) -> None:
     """The worklist in its order."""
+    from node import worklist
+
+
     engine = composition.open_database(load(config))
     with reading(engine) as connection:
         entries = worklist.entries(connection, now=now())
@@ -152,6 +167,9 @@ def worklist_command(
 @app.command()
 def complete(study: StudyUID, config: ConfigFile = None) -> None:
     """Complete a study now instead of waiting for its quiet time."""
+    from node import studies
+
+
     with _writing(config) as connection:
         studies.request_complete(connection, COMMAND_CHAIN, study)
     typer.echo(f"study {study} will be completed")
@@ -160,6 +178,9 @@ def complete(study: StudyUID, config: ConfigFile = None) -> None:
 @app.command()
 def replay(study: StudyUID, config: ConfigFile = None) -> None:
     """Run a study again as a new version, from the stored instances."""
+    from node import studies
+
+
     with _writing(config) as connection:
         studies.request_replay(connection, COMMAND_CHAIN, study)
     typer.echo(f"study {study} will be run again")
@@ -200,6 +221,9 @@ def migrate(config: ConfigFile = None) -> None:
 @delivery_app.command("list")
 def delivery_list(config: ConfigFile = None, study: str = "", destination: str = "") -> None:
     """What was sent where, and with which proof."""
+    from node import delivery
+
+
     engine = composition.open_database(load(config))
     table = _table("destination", "state", "attempts", "study", "instance", "reason")
     with reading(engine) as connection:
@@ -212,6 +236,9 @@ def delivery_list(config: ConfigFile = None, study: str = "", destination: str =
 @delivery_app.command("retry")
 def delivery_retry(config: ConfigFile = None, study: str = "", destination: str = "") -> None:
     """Try again what is not proved, dead letters too."""
+    from node import delivery
+
+
     with _writing(config) as connection:
         number = delivery.retry(connection, COMMAND_CHAIN, _selection(study, destination))
     typer.echo(f"{number} instances will be sent again")
@@ -220,6 +247,9 @@ def delivery_retry(config: ConfigFile = None, study: str = "", destination: str 
 @delivery_app.command("discard")
 def delivery_discard(config: ConfigFile = None, study: str = "", destination: str = "") -> None:
     """Give up what is not proved."""
+    from node import delivery
+
+
     with _writing(config) as connection:
         number = delivery.discard(connection, COMMAND_CHAIN, _selection(study, destination))
     typer.echo(f"{number} instances are discarded")
@@ -270,15 +300,22 @@ def models_verify(config: ConfigFile = None) -> None:
 
 def _table(*names: str) -> Table:
     """A table whose UIDs stay whole, so that they can be copied."""
+    from rich.table import Column, Table
+
+
     return Table(*(Column(name, no_wrap=name in ("study", "instance")) for name in names))
 
 
 def _print(table: Table) -> None:
+    from rich.console import Console
+
     console = Console()
     (console if console.is_terminal else Console(width=PLAIN_WIDTH)).print(table)
 
 
 def _selection(study: str, destination: str) -> delivery.Selection:
+    from node import delivery
+
     return delivery.Selection(study_instance_uid=study, destination=destination)
 
 
@@ -297,6 +334,8 @@ def main() -> None:
         told = str(error)
         if isinstance(error, StorageError):  # the database driver goes on for some lines
             told = told.partition("\n")[0]
+        from rich.console import Console
+
         Console(stderr=True).print(f"{type(error).__name__}: {told}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
 

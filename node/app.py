@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from node import __version__, arrivals, audit, schema
+from node import __version__, audit, schema
 from node.config import Config
 from node.database import connect, insert_ignore, node_state, transaction
 from node.domain import DEMO_NOTICE, RESEARCH_NOTICE, AuditEvent, CommitmentReport, IntendedUse
@@ -118,7 +118,7 @@ def run_receiver(base: Base) -> None:
 
 def run_clerk(base: Base) -> None:
     """Rows to jobs; reports, delivery, commitment, housekeeping."""
-    from node import delivery, pipeline
+    from node import arrivals, delivery, pipeline
     from node.bell import Bell
     from node.clerk import Clerk, Every
     from node.dicom_client import DicomClient
@@ -254,6 +254,8 @@ def load_models(config: Config) -> tuple[dict[str, TriageModel], dict[str, Findi
 
 def _remember_devices(engine: sa.Engine, uids: set[str]) -> None:
     """Every Device UID this node ever spoke with: an object that carries one is ours, whoever sends it."""
+    from node import arrivals
+
     with transaction(engine) as connection:
         for uid in uids:
             insert_ignore(connection, node_state, key=f"{arrivals.DEVICE_UID_PREFIX}{uid}", value=uid)

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from node import audit, schema
 from node.database import audit_anchor, audit_event, connect, metadata, node_state, transaction
@@ -37,6 +38,10 @@ def test_the_migrated_tables_are_those_of_the_program(migrated: sa.Engine) -> No
     with migrated.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
+
+
+def test_the_stated_revision_is_the_newest_there_is() -> None:
+    assert ScriptDirectory(str(ROOT / "node" / "migrations")).get_current_head() == schema.HEAD
 
 
 def test_what_the_migration_makes_is_what_the_metadata_makes(migrated: sa.Engine, tmp_path: Path) -> None:
