@@ -20,11 +20,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
 
-from receiving import machine, tables
-from receiving.figures import Run, Runs, Setting
-from receiving.receivers import ORTHANC, STORESCP, Receiver, find
-from receiving.rounds import INSTANCES, cells, measure
-from receiving.workloads import Kind, Workload, draw
+from benchmarks.receiving import machine, tables
+from benchmarks.receiving.figures import Run, Runs, Setting
+from benchmarks.receiving.receivers import ORTHANC, STORESCP, Receiver, find
+from benchmarks.receiving.rounds import INSTANCES, cells, measure
+from benchmarks.receiving.workloads import Kind, Workload, draw
 
 ROUNDS = 7
 QUICK = 2

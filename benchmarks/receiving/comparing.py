@@ -10,7 +10,7 @@ from pathlib import Path
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import _read_file_meta_info, read_preamble
 
-from receiving.receivers import NotReceived, Running
+from benchmarks.receiving.receivers import NotReceived, Running
 
 
 def require_same(run: Running, sent: Iterable[Path]) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from receiving.receivers import ORTHANC, PYNETDICOM, STORESCP
-from receiving.workloads import Kind
+from benchmarks.receiving.receivers import ORTHANC, PYNETDICOM, STORESCP
+from benchmarks.receiving.workloads import Kind
 
 
 class Setting(Enum):

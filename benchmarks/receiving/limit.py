@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from receiving.comparing import data_set
+from benchmarks.receiving.comparing import data_set
 
 NAME = "write + fdatasync + row"
 

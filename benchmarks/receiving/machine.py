@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from receiving.receivers import Receiver
+from benchmarks.receiving.receivers import Receiver
 
 MARK = "--in-namespace"
 

@@ -88,7 +88,7 @@ def find(names: Sequence[str], work: Path) -> tuple[list[Receiver], list[str]]:
 def ours(engine: str, work: Path) -> Receiver | str:
     """The receiver role with one engine. Every start gets a copy of one migrated database, not one made anew."""
     try:
-        Config(receive={"engine": engine})  # type: ignore[arg-type]
+        Config(receive={"engine": engine})
     except ValidationError as error:
         return f"ours {engine}: left out, {error.errors()[0]['msg']}"
     empty = _migrated(work / "migrated")

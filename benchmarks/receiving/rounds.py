@@ -7,13 +7,13 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from receiving import limit
-from receiving.comparing import require_same
-from receiving.figures import Cell, Run, Setting
-from receiving.processes import cpu_seconds
-from receiving.receivers import NotReceived, Receiver, running
-from receiving.sending import send
-from receiving.workloads import Kind, Workload
+from benchmarks.receiving import limit
+from benchmarks.receiving.comparing import require_same
+from benchmarks.receiving.figures import Cell, Run, Setting
+from benchmarks.receiving.processes import cpu_seconds
+from benchmarks.receiving.receivers import NotReceived, Receiver, running
+from benchmarks.receiving.sending import send
+from benchmarks.receiving.workloads import Kind, Workload
 
 ASSOCIATIONS = {Setting.AS_SHIPPED: (1, 4), Setting.NODELAY: (1, 4, 8)}
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from receiving.receivers import HOST, NotReceived, environment
+from benchmarks.receiving.receivers import HOST, NotReceived, environment
 
 SEND_SECONDS = 600.0
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from receiving import limit
-from receiving.figures import Cell, Runs, target
-from receiving.receivers import Receiver
+from benchmarks.receiving import limit
+from benchmarks.receiving.figures import Cell, Runs, target
+from benchmarks.receiving.receivers import Receiver
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
