@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from node.database import connect, metadata
 from tests.tools.network import Namespace
 from tests.tools.postgres import Cluster
-from tests.tools.receiver import ENGINES
+from tests.tools.receiver import ENGINES, Receiver, receiver_in
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +81,20 @@ def engine_name(request: pytest.FixtureRequest) -> str:
     """``receive.engine``; a test that asks for it runs on each of them."""
     name: str = request.param
     return name
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def started_receiver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    """One receiver on each of ``ENGINES`` for all tests of a module."""
+    with receiver_in(tmp_path_factory.mktemp("receiver"), receive={"engine": request.param}) as node:
+        yield node
+
+
+@pytest.fixture
+def shared_node(started_receiver: Receiver) -> Receiver:
+    """The same with nothing received yet; its audit goes on."""
+    started_receiver.clear()
+    return started_receiver
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from node.errors import ConfigurationError
 from node.intake import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Intake
 from node.observability import supervised_thread
 from node.server.contexts import supported_contexts
-from node.server.transport import NETWORK_TIMEOUT_SECONDS, AssociationMaker, Listener
+from node.server.transport import AssociationMaker, Listener
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ def _entity(config: Config) -> AE:
     entity.maximum_associations = config.receive.max_associations
     entity.maximum_pdu_size = config.receive.max_pdu
     entity.require_called_aet = config.receive.require_called_ae_title
-    entity.network_timeout = NETWORK_TIMEOUT_SECONDS
+    entity.network_timeout = config.receive.network_timeout_seconds
     return entity
 
 

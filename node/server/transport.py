@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 import uuid
 from typing import Any, ClassVar
 
 from pynetdicom.association import Association
+from pynetdicom.timer import Timer
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from handlers.association import THREAD_PREFIX
 from handlers.c_store import StreamingDimse
 from node.intake import Intake
 
-NETWORK_TIMEOUT_SECONDS = 60.0
-"""Longest silence of a peer, between PDUs and inside one."""
 LARGEST_REQUEST = 1 << 20
 """Bytes of the largest A-ASSOCIATE-RQ that is read; 128 contexts with every syntax take a fifth of it."""
 BACKLOG = 128
@@ -30,12 +30,15 @@ class PromptSocket(AssociationSocket):  # type: ignore[misc]
     """
 
     @classmethod
-    def adopt(cls, plain: AssociationSocket, largest_pdu: int) -> PromptSocket:
-        """Take over what ``plain`` wraps: making a second one would announce the connection twice."""
+    def adopt(cls, plain: AssociationSocket, largest_pdu: int, longest_silence: float) -> PromptSocket:
+        """Take over what ``plain`` wraps: making a second one would announce the connection twice.
+
+        ``longest_silence`` is in seconds, and inside a PDU; between PDUs pynetdicom counts.
+        """
         prompt = cls.__new__(cls)
         prompt.__dict__.update(plain.__dict__)
         prompt._largest = max(largest_pdu, LARGEST_REQUEST)
-        prompt.socket.settimeout(NETWORK_TIMEOUT_SECONDS)
+        prompt.socket.settimeout(longest_silence)
         prompt.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         prompt._acknowledge()
         return prompt
@@ -61,13 +64,44 @@ class PromptSocket(AssociationSocket):  # type: ignore[misc]
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
+class SteadyTimer(Timer):  # type: ignore[misc]
+    """A pynetdicom timer that does not look at the wall clock: setting that ends no association and keeps none."""
+
+    _began: float | None = None
+    _ended: float | None = None
+
+    @property
+    def expired(self) -> bool:
+        """Whether it was started and has no seconds left."""
+        return self.timeout is not None and self._began is not None and self.remaining < 0
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until it expires; all of them before it is started."""
+        if self.timeout is None or self._began is None:
+            return float(self.timeout or 1)
+        end = time.monotonic() if self._ended is None else self._ended
+        return float(self.timeout - (end - self._began))
+
+    def start(self) -> None:
+        """Begin, or begin again."""
+        self._began, self._ended = time.monotonic(), None
+
+    def stop(self) -> None:
+        """Stop counting."""
+        self._ended = time.monotonic()
+
+
 class AssociationMaker(RequestHandler):  # type: ignore[misc]
     """Turns a connection into an association with our socket and our DIMSE provider."""
 
     def _create_association(self) -> Association:
         association = super()._create_association()
         association.name = f"{THREAD_PREFIX}{uuid.uuid4().hex}"
-        association.dul.socket = PromptSocket.adopt(association.dul.socket, self.ae.maximum_pdu_size)
+        association.dul.socket = PromptSocket.adopt(
+            association.dul.socket, self.ae.maximum_pdu_size, self.ae.network_timeout)
+        association.dul._idle_timer = SteadyTimer(self.ae.network_timeout)
+        association.dul.artim_timer = SteadyTimer(association.dul.artim_timer.timeout)
         association.dimse = StreamingDimse(association, self.server.intake)
         return association
 

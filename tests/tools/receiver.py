@@ -18,10 +18,11 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 
 from node.config import Config
-from node.database import audit_event, instance
+from node.database import audit_event, connect, instance, metadata
 from node.domain import CommitmentReport
 from node.intake import Intake, StoreRequest
 from node.server import Server
+from tests.tools.waiting import wait_until
 
 REAL = Path(__file__).parents[1] / "data" / "real"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -108,6 +109,22 @@ class Receiver:
         """Every file under ``folder`` of the data directory."""
         return files_in(self.data_dir / folder)
 
+    def received(self) -> list[bytes]:
+        """Data sets as they were stored, in the order of their rows."""
+        return [stored_data_set(self.data_dir / row.path) for row in self.rows()]
+
+    def associations(self) -> int:
+        """How many there are now."""
+        return len(self.server._entity.active_associations)
+
+    def clear(self) -> None:
+        """Forget rows and files when the last association has ended."""
+        wait_until(lambda: not self.associations(), what="the associations before to end")
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(instance))
+        for path in self.files("."):
+            path.unlink()
+
 
 def rows_of(engine: sa.Engine) -> Sequence[Any]:
     with engine.connect() as connection:
@@ -145,6 +162,16 @@ def receiver(
         yield Receiver(server.start(), server, engine, data_dir, commitments)
     finally:
         server.stop()
+
+
+@contextmanager
+def receiver_in(folder: Path, **sections: Any) -> Iterator[Receiver]:
+    """A receiver with a SQLite database of its own in ``folder``."""
+    engine = connect(f"sqlite:///{folder / 'node.sqlite'}")
+    metadata.create_all(engine)
+    with receiver(engine, folder / "data", **sections) as node:
+        yield node
+    engine.dispose()
 
 
 @contextmanager
