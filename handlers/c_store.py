@@ -9,6 +9,7 @@ disk's pace holds the sender back, and bytes are written once.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any, TypeVar
@@ -82,6 +83,12 @@ class StreamingDimse(DIMSEServiceProvider):  # type: ignore[misc]
     def __init__(self, association: Association, intake: Intake) -> None:
         super().__init__(association)
         self._intake = intake
+        self._sending = threading.Lock()
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """One message after the other: a report on storage commitment is sent by another thread than the answers."""
+        with self._sending:
+            super().send_msg(primitive, context_id)
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take a P-DATA in, PDV by PDV, so that a command is seen before the data set behind it."""

@@ -10,7 +10,7 @@ from pynetdicom.events import Event
 from pynetdicom.sop_class import StorageCommitmentPushModelInstance
 
 from handlers.statuses import Refused, Status, answer
-from node.dicom_client import commitment_report
+from node.commitment import commitment_report
 from node.domain import CommitmentReport
 
 EVENT_TYPES = (1, 2)

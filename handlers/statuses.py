@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from enum import IntEnum
 
-from node.errors import BadInput, ClassMismatch, NodeError, OutOfSpace, UnusableIdentity
+from node.errors import BadInput, ClassMismatch, NodeError, NotAuthorised, OutOfSpace, UnusableIdentity
 
 log = logging.getLogger(__name__)
 
@@ -19,10 +19,13 @@ class Status(IntEnum):
     PROCESSING_FAILURE = 0x0110
     NO_SUCH_SOP_INSTANCE = 0x0112
     NO_SUCH_EVENT_TYPE = 0x0113
-    #: Event Information cannot be used, for example a Transaction UID that was never asked for.
+    #: Event or Action Information cannot be used, for example a Transaction UID that was never asked for.
     INVALID_ARGUMENT_VALUE = 0x0115
     #: The command's class is not the one its presentation context was accepted for.
     SOP_CLASS_NOT_SUPPORTED = 0x0122
+    NO_SUCH_ACTION = 0x0123
+    #: Refused: not authorised. The node is not configured to do this for the caller, and will not be by waiting.
+    NOT_AUTHORISED = 0x0124
     #: Refused: out of resources. Less space than the reserve is left.
     OUT_OF_RESOURCES = 0xA700
     #: Error: data set does not match SOP class.
@@ -35,6 +38,7 @@ BY_ERROR: tuple[tuple[type[NodeError], Status], ...] = (
     (UnusableIdentity, Status.CANNOT_UNDERSTAND),
     (ClassMismatch, Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS),
     (BadInput, Status.INVALID_ARGUMENT_VALUE),
+    (NotAuthorised, Status.NOT_AUTHORISED),
     (OutOfSpace, Status.OUT_OF_RESOURCES),
     (NodeError, Status.PROCESSING_FAILURE),
 )

@@ -40,9 +40,11 @@ PLAIN_WIDTH = 250
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A DICOM AI node beside the PACS.")
 delivery_app = typer.Typer(no_args_is_help=True, help="Reports on their way to the destinations.")
+commitment_app = typer.Typer(no_args_is_help=True, help="Storage commitment that senders asked for.")
 audit_app = typer.Typer(no_args_is_help=True, help="The audit trail.")
 models_app = typer.Typer(no_args_is_help=True, help="Checkpoints and prompt sets.")
 app.add_typer(delivery_app, name="delivery")
+app.add_typer(commitment_app, name="commitment")
 app.add_typer(audit_app, name="audit")
 app.add_typer(models_app, name="models")
 
@@ -255,6 +257,26 @@ def delivery_discard(config: ConfigFile = None, study: str = "", destination: st
     typer.echo(f"{number} instances are discarded")
 
 
+@commitment_app.command("list")
+def commitment_list(config: ConfigFile = None) -> None:
+    """What senders asked to commit, and what they were told."""
+    engine = composition.open_database(load(config))
+    table = _table("sender", "state", "asked for", "committed", "failed", "transaction", "reason")
+    with reading(engine) as connection:
+        for row in delivery.requests.list_requests(connection):
+            numbers = (str(len(row[name])) for name in ("instances", "committed", "failed"))
+            table.add_row(row["calling_ae_title"], row["state"], *numbers, row["transaction_uid"], row["reason"])
+    _print(table)
+
+
+@commitment_app.command("retry")
+def commitment_retry(config: ConfigFile = None) -> None:
+    """Tell senders again that could not be told."""
+    with _writing(config) as connection:
+        number = delivery.requests.retry(connection, COMMAND_CHAIN)
+    typer.echo(f"{number} senders will be told again")
+
+
 @audit_app.command("verify")
 def audit_verify(config: ConfigFile = None) -> None:
     """Recompute every digest; non-zero when an event was changed or is missing."""
@@ -302,8 +324,7 @@ def _table(*names: str) -> Table:
     """A table whose UIDs stay whole, so that they can be copied."""
     from rich.table import Column, Table
 
-
-    return Table(*(Column(name, no_wrap=name in ("study", "instance")) for name in names))
+    return Table(*(Column(name, no_wrap=name in ("study", "instance", "transaction")) for name in names))
 
 
 def _print(table: Table) -> None:

@@ -134,7 +134,9 @@ def run_clerk(base: Base) -> None:
         engine=base.engine, chain=chain, put=jobs.put, client=DicomClient(config.node.ae_title),
         destinations={one.name: one for one in config.destinations}, settings=config.delivery,
         data_dir=config.node.data_dir, allow_demo=config.models.allow_demo_delivery)
-    known = [*pipeline.jobs(desk), *sending.jobs(office)]
+    relay = delivery.Relay(office=office, settings=config.receive.storage_commitment,
+                           callbacks=delivery.callbacks(config.peers, config.destinations))
+    known = [*pipeline.jobs(desk), *sending.jobs(office), *sending.relay_jobs(relay)]
     for job in known:
         jobs.register(job)
     jobs.start({Queue.REPORT: 4, Queue.SEND: 8})
@@ -148,7 +150,7 @@ def run_clerk(base: Base) -> None:
     clerk = Clerk(
         engine=base.engine, chain=chain, jobs=jobs, failed={job.name: job.failed for job in known},
         settings=config.delivery, data_dir=config.node.data_dir, studies=studies,
-        duties=[Every(1.0, one.turn) for one in rounds],
+        duties=[*(Every(1.0, one.turn) for one in rounds), Every(0.2, relay.turn), Every(3600.0, relay.tidy)],
         arrivals=arrivals.Arrivals(base.engine, config.node.data_dir))
     bell = Bell(clerk.woken)
     supervised_thread("bell", bell.listen, base.fail)

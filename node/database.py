@@ -117,11 +117,13 @@ commitment_request = _table(
     _column("source_host", sa.Text),
     #: Pairs of SOP Class and SOP Instance UID, as asked.
     _column("instances", sa.JSON, list),
+    #: SOP Instance UIDs that the archive committed.
+    _column("committed", sa.JSON, list),
     #: Triples of SOP Class UID, SOP Instance UID and Failure Reason.
     _column("failed", sa.JSON, list),
     _column("archive", sa.String(64)),
-    #: The node's own transaction with the archive.
-    _column("archive_transaction_uid", UID, "", index=True),
+    #: The association it came on, while that is open.
+    _column("association", sa.String(64), ""),
     _column("state", sa.String(16)),
     _column("reason", sa.Text, ""),
     _column("attempts", sa.Integer, 0),
@@ -129,6 +131,7 @@ commitment_request = _table(
     _column("next_at", Seconds),
 )
 """Storage commitment that senders asked for, until they have their answer."""
+sa.Index("commitment_request_due", commitment_request.c.state, commitment_request.c.next_at)
 
 rejection = _table(
     "rejection",
@@ -257,6 +260,9 @@ commitment = _table(
     _column("version", sa.Integer),
     _column("requested_at", Seconds),
     sa.Column("answered_at", Seconds, nullable=True),
+    #: The sender's own transaction that this one passes on; empty for the node's own objects.
+    _column("sender_transaction_uid", UID, "", server_default=""),
+    _column("sender_ae_title", sa.String(16), "", server_default=""),
 )
 """Storage commitment transactions, written before the N-ACTION leaves."""
 

@@ -1,4 +1,4 @@
-"""Every SCU of the node: C-ECHO, C-STORE, C-FIND and N-ACTION for storage commitment.
+"""Every SCU of the node: C-ECHO, C-STORE, C-FIND, and both requests of storage commitment.
 
 What pynetdicom raises, or says by an empty status, becomes a PeerError here and nowhere else.
 """
@@ -18,11 +18,12 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, Association, build_context, evt
+from pynetdicom import AE, Association, build_context, build_role, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StudyRootQueryRetrieveInformationModelFind, Verification
 
+from node.commitment import PROCESSING_FAILURE, action_information, commitment_report, event_information
 from node.config import Destination
-from node.domain import CommitmentReport, StoreOutcome
+from node.domain import CommitmentReport, CommitmentVerdict, StoreOutcome
 from node.errors import BadInput, PeerError, PeerRefused
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,6 @@ COMMITMENT_INSTANCE = UID("1.2.840.10008.1.20.1.1")
 
 SUCCESS = 0x0000
 PENDING = (0xFF00, 0xFF01)
-PROCESSING_FAILURE = 0x0110
 CLASS_NOT_SUPPORTED = 0x0122
 CANNOT_UNDERSTAND = 0xC000
 #: N-ACTION statuses a repetition cannot change (PS3.7 10.1.4.1.10): class, instance, action, rights, operation.
@@ -120,12 +120,28 @@ class DicomClient:
         handlers = [(evt.EVT_N_EVENT_REPORT, box.handle)]
         with self._association(destination, [build_context(StorageCommitmentPushModel)], handlers) as association:
             reply, _ = association.send_n_action(
-                _action_information(transaction_uid, references), 1, StorageCommitmentPushModel, COMMITMENT_INSTANCE)
+                action_information(transaction_uid, references), 1, StorageCommitmentPushModel, COMMITMENT_INSTANCE)
             status = _status(reply)
             if status == SUCCESS:
                 return box.wait(self._time_outs.commitment)
         kind = PeerRefused if status in NEVER else PeerError
         raise kind(f"{_peer(destination)}: the storage commitment request was answered with {_text(status)}")
+
+    def report_commitment(self, sender: Destination, verdict: CommitmentVerdict) -> None:
+        """N-EVENT-REPORT (PS3.4 J.3.3) on a new association, on which the requestor selects the SCP role.
+
+        Raises:
+            PeerError: the sender did not take it.
+        """
+        event_type, information = event_information(verdict)
+        role = build_role(StorageCommitmentPushModel, scp_role=True)
+        contexts = [build_context(StorageCommitmentPushModel)]
+        with self._association(sender, contexts, extended=[role]) as association:
+            reply, _ = association.send_n_event_report(
+                information, event_type, StorageCommitmentPushModel, COMMITMENT_INSTANCE)
+            status = _status(reply)
+        if status != SUCCESS:
+            raise PeerError(f"{_peer(sender)}: the storage commitment report was answered with {_text(status)}")
 
     def find_instances(
         self, destination: Destination, study_instance_uid: str, series_instance_uid: str,
@@ -154,7 +170,8 @@ class DicomClient:
 
     @contextmanager
     def _association(
-        self, destination: Destination, contexts: list[Any], handlers: Sequence[tuple[Any, Any]] = ()
+        self, destination: Destination, contexts: list[Any], handlers: Sequence[tuple[Any, Any]] = (),
+        extended: Sequence[Any] = (),
     ) -> Iterator[Association]:
         entity = AE(self._ae_title)
         entity.connection_timeout = self._time_outs.connect
@@ -163,7 +180,8 @@ class DicomClient:
         entity.network_timeout = self._time_outs.network
         try:
             association = entity.associate(
-                destination.host, destination.port, contexts, destination.ae_title, evt_handlers=list(handlers))
+                destination.host, destination.port, contexts, destination.ae_title, evt_handlers=list(handlers),
+                ext_neg=list(extended))
         except OSError as error:  # the host name cannot be resolved
             raise PeerError(f"{_peer(destination)}: {error.strerror or error}; check host and network") from error
         if not association.is_established:
@@ -203,38 +221,6 @@ class _ReportBox:
     def wait(self, seconds: float) -> CommitmentReport | None:
         self._arrived.wait(seconds)
         return self._report
-
-
-def commitment_report(information: Dataset) -> CommitmentReport:
-    """The Event Information of an N-EVENT-REPORT (PS3.4 Table J.3-2) as our own value.
-
-    Raises:
-        BadInput: it names no transaction.
-    """
-    transaction_uid = str(information.get("TransactionUID", ""))
-    if not transaction_uid:
-        raise BadInput("storage commitment report: Transaction UID (0008,1195) is missing; nothing can be recorded")
-    return CommitmentReport(
-        transaction_uid=transaction_uid,
-        committed=tuple(
-            str(item.get("ReferencedSOPInstanceUID", "")) for item in information.get("ReferencedSOPSequence") or ()),
-        failed=tuple(
-            (str(item.get("ReferencedSOPInstanceUID", "")), int(item.get("FailureReason", PROCESSING_FAILURE)))
-            for item in information.get("FailedSOPSequence") or ()),
-    )
-
-
-def _action_information(transaction_uid: str, references: Sequence[tuple[str, str]]) -> Dataset:
-    """PS3.4 Table J.3-1."""
-    information = Dataset()
-    information.TransactionUID = transaction_uid
-    information.ReferencedSOPSequence = []
-    for sop_class_uid, sop_instance_uid in references:
-        item = Dataset()
-        item.ReferencedSOPClassUID = sop_class_uid
-        item.ReferencedSOPInstanceUID = sop_instance_uid
-        information.ReferencedSOPSequence.append(item)
-    return information
 
 
 def _head(path: Path) -> _File | None:

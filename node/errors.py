@@ -10,6 +10,7 @@
     │   ├── ClassMismatch           the data set is of another class than the command
     │   ├── NotEvaluable            no model may speak about this, with the reason
     │   └── Undecodable             pixels cannot be turned into an image
+    ├── NotAuthorised               not retried: the caller may not have this done, as the node is configured
     ├── ModelOutputError            not retried beyond the stage's own retry: the answer is invalid or truncated
     ├── ReportInvalid               not retried: an object failed its checks and must not leave
     ├── DeviceLost                  retried, in a new process: the accelerator does not work any more in this one
@@ -54,6 +55,10 @@ class NotEvaluable(BadInput):
 
 class Undecodable(BadInput):
     """The pixels cannot be turned into an image."""
+
+
+class NotAuthorised(NodeError):
+    """The caller may not have this done as the node is configured; the message names the setting."""
 
 
 class ModelOutputError(NodeError):

@@ -12,6 +12,7 @@ from node.config import Destination
 from node.domain import (
     JSON,
     CommitmentReport,
+    CommitmentVerdict,
     Findings,
     FindingsPrompt,
     ModelIdentity,
@@ -77,6 +78,14 @@ class PacsClient(Protocol):
 
         Raises:
             PeerError: the request was not accepted.
+        """
+        ...
+
+    def report_commitment(self, sender: Destination, verdict: CommitmentVerdict) -> None:
+        """N-EVENT-REPORT to a sender that asked the node to commit, on a new association.
+
+        Raises:
+            PeerError: the sender did not take it.
         """
         ...
 

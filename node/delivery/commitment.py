@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from node.database import commitment, delivery, now, report, transaction
 from node.delivery.attempt import COMMIT, COMMIT_CHECK, Attempt, Office, move, note
+from node.delivery.requests import RequestKey, record_answer
 from node.delivery.rules import NO_SUCH_OBJECT_INSTANCE, retry_delay
 from node.domain import JSON, CommitmentReport, DeliveryState, Priority
 from node.errors import BadInput, PeerError
@@ -133,7 +134,8 @@ def _again(office: Office, connection: sa.Connection, attempt: Attempt, reason: 
 def record_commitment(connection: sa.Connection, chain: str, answer: CommitmentReport) -> None:
     """Commit a report, from whichever association it came; hearing it twice changes nothing.
 
-    An instance the destination does not hold is marked to be sent again: the clerk's
+    It may be about the node's own objects or about what a sender asked to commit. Of ours, an instance
+    the destination does not hold is marked to be sent again: the clerk's
     :func:`node.delivery.requeue` makes the job, since a receiver has no job engine.
 
     Raises:
@@ -142,9 +144,13 @@ def record_commitment(connection: sa.Connection, chain: str, answer: CommitmentR
     row = connection.execute(
         sa.update(commitment).where(commitment.c.transaction_uid == answer.transaction_uid)
         .values(answered_at=sa.func.coalesce(commitment.c.answered_at, now()))
-        .returning(commitment.c.destination, commitment.c.study_instance_uid, commitment.c.version)).one_or_none()
+        .returning(*commitment.c)).one_or_none()
     if row is None:
         raise BadInput(f"storage commitment report: transaction {answer.transaction_uid!r} is not one of ours")
+    if row.sender_transaction_uid:
+        sender = RequestKey(transaction_uid=row.sender_transaction_uid, calling_ae_title=row.sender_ae_title)
+        record_answer(connection, chain, sender, answer)
+        return
     place = Attempt(
         study_instance_uid=row.study_instance_uid, version=row.version, destination=row.destination,
         priority=Priority.ROUTINE)

@@ -23,6 +23,8 @@ from node.domain.models import (
 from node.domain.records import (
     AuditEvent,
     CommitmentReport,
+    CommitmentRequest,
+    CommitmentVerdict,
     DeliveryReceipt,
     ReportIdentity,
     ReportObject,
@@ -40,6 +42,7 @@ from node.domain.results import (
 )
 from node.domain.states import (
     Certainty,
+    CommitmentState,
     DeliveryState,
     EntryState,
     FindingsState,
@@ -70,6 +73,9 @@ __all__ = [
     "Certainty",
     "CodedConcept",
     "CommitmentReport",
+    "CommitmentRequest",
+    "CommitmentState",
+    "CommitmentVerdict",
     "DeliveryReceipt",
     "DeliveryState",
     "Eligibility",

@@ -80,6 +80,30 @@ class CommitmentReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CommitmentRequest:
+    """An N-ACTION of the Storage Commitment Push Model (PS3.4 J.3.2): a sender asks for safekeeping."""
+
+    transaction_uid: str
+    calling_ae_title: str
+    source_host: str
+    #: The association it came on.
+    association: str
+    #: SOP Class and SOP Instance UID, each instance once.
+    instances: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitmentVerdict:
+    """What a sender is told about its request: every instance is in one of the two."""
+
+    transaction_uid: str
+    #: SOP Class and SOP Instance UID.
+    committed: tuple[tuple[str, str], ...]
+    #: SOP Class UID, SOP Instance UID and Failure Reason (0008,1197).
+    failed: tuple[tuple[str, str, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorklistEntry:
     """One line of the worklist; the JSON form is the contract of ``GET /api/worklist``."""
 

@@ -129,6 +129,25 @@ class DeliveryState(Enum):
     DISCARDED = "discarded"
 
 
+class CommitmentState(Enum):
+    """How far a sender's request for storage commitment is."""
+
+    #: The archive is to be asked, for the first time or again.
+    WAITING = "waiting"
+    #: The job that asks the archive is on its way.
+    ASKING = "asking"
+    #: The archive took the request and has not reported yet.
+    ASKED = "asked"
+    #: What the sender will be told is settled.
+    ANSWERED = "answered"
+    #: The job that tells the sender is on its way.
+    REPORTING = "reporting"
+    #: The sender took the report.
+    REPORTED = "reported"
+    #: The sender could not be told, and nobody tries any more.
+    UNREPORTED = "unreported"
+
+
 class ReportKind(Enum):
     """Objects the node writes."""
 

@@ -72,10 +72,14 @@ class SharedContexts(list[Any]):
         return self
 
 
-def supported_contexts(private_sop_classes: Iterable[str]) -> SharedContexts:
-    """Every storage class in every transfer syntax, Verification, and storage commitment in the role of its SCU."""
+def supported_contexts(private_sop_classes: Iterable[str], commits: bool = False) -> SharedContexts:
+    """Every storage class in every transfer syntax, Verification, and storage commitment in the role of its SCU.
+
+    ``commits`` adds the role of its SCP.
+    """
     contexts = [build_context(uid, list(TRANSFER_SYNTAXES)) for uid in _storage_classes(private_sop_classes)]
-    return SharedContexts([*contexts, build_context(Verification, list(UNCOMPRESSED)), _commitment(UNCOMPRESSED)])
+    verification = build_context(Verification, list(UNCOMPRESSED))
+    return SharedContexts([*contexts, verification, _commitment(UNCOMPRESSED, commits)])
 
 
 def _storage_classes(private_sop_classes: Iterable[str]) -> list[str]:
@@ -85,8 +89,8 @@ def _storage_classes(private_sop_classes: Iterable[str]) -> list[str]:
     return sorted(set(_STORAGE_CLASSES.values()))
 
 
-def _commitment(transfer_syntaxes: Sequence[str]) -> PresentationContext:
+def _commitment(transfer_syntaxes: Sequence[str], commits: bool) -> PresentationContext:
     """An archive reports on an association of its own, on which it selects the SCP role (PS3.4 J.3.3)."""
     context = build_context(StorageCommitmentPushModel, list(transfer_syntaxes))
-    context.scu_role, context.scp_role = False, True
+    context.scu_role, context.scp_role = commits, True
     return context

@@ -23,6 +23,7 @@ from handlers.association import (
 )
 from handlers.c_echo import handle_echo
 from handlers.c_store import handle_store
+from handlers.n_action import handle_action, handle_proposal
 from handlers.n_event_report import handle_event_report
 from node import audit
 from node.config import Config, Peer, ReceiveTLS
@@ -31,6 +32,7 @@ from node.domain import AuditEvent, CommitmentReport
 from node.errors import ConfigurationError
 from node.intake import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Intake
 from node.observability import supervised_thread
+from node.server.commitments import Commitments
 from node.server.contexts import supported_contexts
 from node.server.transport import AssociationMaker, Listener
 
@@ -57,6 +59,7 @@ class Server:
         self._engine = engine
         self._chain = chain
         self._on_failure = on_failure
+        self._commitments = Commitments(config, engine, chain)
         self._listeners: list[Listener] = []
         self._entity = _entity(config)
 
@@ -69,7 +72,9 @@ class Server:
         _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom would log every PDU while holding a lock of all associations
         node, tls = self._config.node, self._config.receive.tls
         context = tls_context(tls) if tls.port else None
-        contexts = supported_contexts(self._config.receive.private_sop_classes)
+        contexts = supported_contexts(self._config.receive.private_sop_classes, self._commitments.offered)
+        if self._commitments.offered:
+            supervised_thread("commitments", self._commitments.run, self._on_failure)
         port = self._listen("node.port", node.port, contexts, None)
         if context is not None:
             self._listen("receive.tls.port", tls.port, contexts, context)
@@ -82,6 +87,7 @@ class Server:
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Take no more associations, abort those there are, and wait for them to end."""
+        self._commitments.stop()
         for listener in self._listeners:
             listener.shutdown()
         self._listeners.clear()
@@ -117,8 +123,11 @@ class Server:
 
     def _handlers(self) -> list[tuple[object, ...]]:
         """Everything the node answers, on one screen."""
+        reports: list[tuple[object, ...]] = [
+            (evt.EVT_DIMSE_SENT, self._commitments.on_sent), (evt.EVT_DIMSE_RECV, self._commitments.on_received)]
         return [
             (evt.EVT_REQUESTED, handle_requested, [self._is_allowed, self._record]),
+            (evt.EVT_REQUESTED, handle_proposal, [self._commitments.may_report]),
             (evt.EVT_REJECTED, handle_rejected, [self._record]),
             (evt.EVT_ESTABLISHED, handle_established, [self._record]),
             (evt.EVT_RELEASED, handle_released, [self._record]),
@@ -126,7 +135,9 @@ class Server:
             (evt.EVT_CONN_CLOSE, handle_closed),
             (evt.EVT_C_ECHO, handle_echo),
             (evt.EVT_C_STORE, handle_store),
+            (evt.EVT_N_ACTION, handle_action, [self._commitments.take]),
             (evt.EVT_N_EVENT_REPORT, handle_event_report, [self._on_commitment]),
+            *(reports if self._commitments.offered else []),
         ]
 
     def _is_allowed(self, ae_title: str, host: str) -> bool:

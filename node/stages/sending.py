@@ -1,8 +1,9 @@
-"""Delivery attempts, commitment requests and their checks as durable jobs."""
+"""Delivery attempts, commitment requests and their checks, and the relay of senders' requests, as durable jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -10,10 +11,10 @@ from node import delivery
 from node.domain import JSON
 from node.jobs import Failure, Queue, Stage
 
-Record = Callable[[delivery.Office, sa.Connection, JSON, JSON], None]
-RecordFailure = Callable[[delivery.Office, sa.Connection, JSON, str], None]
+T = TypeVar("T")
 
-QUEUE_OF = {delivery.SEND: Queue.SEND, delivery.COMMIT: Queue.SEND, delivery.COMMIT_CHECK: Queue.SEND}
+QUEUE_OF = dict.fromkeys(
+    (delivery.SEND, delivery.COMMIT, delivery.COMMIT_CHECK, delivery.ASK, delivery.REPORT), Queue.SEND)
 
 
 def jobs(office: delivery.Office) -> list[Stage]:
@@ -27,13 +28,21 @@ def jobs(office: delivery.Office) -> list[Stage]:
     ]
 
 
+def relay_jobs(relay: delivery.Relay) -> list[Stage]:
+    """One job per attempt to ask the archive, or to tell the sender."""
+    return [
+        _job(relay, delivery.ASK, delivery.ask, delivery.record_ask, delivery.record_ask_failure),
+        _job(relay, delivery.REPORT, delivery.report, delivery.record_report, delivery.record_report_failure),
+    ]
+
+
 def _job(
-    office: delivery.Office, name: str, work: Callable[[delivery.Office, JSON], JSON], record: Record,
-    record_failure: RecordFailure,
+    place: T, name: str, work: Callable[[T, JSON], JSON], record: Callable[[T, sa.Connection, JSON, JSON], None],
+    record_failure: Callable[[T, sa.Connection, JSON, str], None],
 ) -> Stage:
     def failed(connection: sa.Connection, arguments: JSON, failure: Failure) -> None:
-        record_failure(office, connection, arguments, failure.reason)
+        record_failure(place, connection, arguments, failure.reason)
 
     return Stage(
-        name=name, queue=QUEUE_OF[name], work=lambda arguments: work(office, arguments),
-        commit=lambda connection, arguments, result: record(office, connection, arguments, result), failed=failed)
+        name=name, queue=QUEUE_OF[name], work=lambda arguments: work(place, arguments),
+        commit=lambda connection, arguments, result: record(place, connection, arguments, result), failed=failed)

@@ -16,6 +16,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from node import audit, delivery
+from node.commitment import commitment_report
 from node.config import DeliverySection, Destination
 from node.database import commitment, transaction, worklist_entry
 from node.database import delivery as delivery_table
@@ -24,7 +25,7 @@ from node.delivery import Office, Selection
 from node.delivery.commitment import AUTOMATIC_ROUNDS
 from node.delivery.rules import gate, judge, retry_delay, weakest
 from node.demo.pacs import PacsSwitches, SmallPacs
-from node.dicom_client import DicomClient, TimeOuts, commitment_report
+from node.dicom_client import DicomClient, TimeOuts
 from node.domain import JSON, CommitmentReport, DeliveryState, Priority, ReportKind, ReportObject, StoreOutcome
 from node.errors import BadInput, PeerError, PeerRefused
 from tests.tools.documents import document

@@ -13,9 +13,10 @@ from pydicom.uid import BasicTextSRStorage, Comprehensive3DSRStorage, DigitalXRa
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
+from node.commitment import commitment_report
 from node.config import Destination
 from node.demo.pacs import ROUTED_BACK_TIMES, PacsSwitches, SmallPacs, send
-from node.dicom_client import DicomClient, TimeOuts, commitment_report
+from node.dicom_client import DicomClient, TimeOuts
 from node.domain import CommitmentReport
 from tests.tools.documents import document
 from tests.tools.network import free_port

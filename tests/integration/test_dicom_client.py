@@ -21,9 +21,10 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
+from node.commitment import commitment_report
 from node.config import Destination
 from node.demo.pacs import PacsSwitches, SmallPacs
-from node.dicom_client import COMMITMENT_INSTANCE, DicomClient, TimeOuts, commitment_report
+from node.dicom_client import COMMITMENT_INSTANCE, DicomClient, TimeOuts
 from node.domain import CommitmentReport
 from node.errors import PeerError, PeerRefused
 from tests.tools.documents import document

@@ -13,6 +13,7 @@ from node.config import Destination
 from node.domain import (
     Certainty,
     CommitmentReport,
+    CommitmentVerdict,
     Finding,
     Findings,
     FindingsPrompt,
@@ -116,6 +117,8 @@ class FakePacs:
     ) -> CommitmentReport | None:
         return CommitmentReport(
             transaction_uid=transaction_uid, committed=tuple(uid for _, uid in references), failed=())
+
+    def report_commitment(self, sender: Destination, verdict: CommitmentVerdict) -> None: ...
 
     def find_instances(
         self, destination: Destination, study_instance_uid: str, series_instance_uid: str,

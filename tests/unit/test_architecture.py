@@ -22,7 +22,7 @@ LAYERS = (
     {"audit", "bell", "jobs", "migrations", "roles", "schema"},
     {"header", "images", "routing", "guardrails", "inference", "sr_writer"},
     {"arrivals"},
-    {"intake", "studies", "worklist"},
+    {"commitment", "intake", "studies", "worklist"},
     {"dicom_client"},
     {"delivery", "housekeeping", "priors", "notify"},
     {"stages"},

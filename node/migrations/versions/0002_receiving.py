@@ -62,13 +62,15 @@ def _completion() -> None:
 
 
 def _commitment() -> None:
-    """Storage commitment that senders asked for."""
+    """Storage commitment that senders asked for, and the node's own transactions that pass it on."""
     op.create_table(
         "commitment_request",
         _key("transaction_uid", UID), _key("calling_ae_title", AE_TITLE), _column("source_host", sa.Text),
-        _column("instances", sa.JSON), _column("failed", sa.JSON), _column("archive", SHORT),
-        _column("archive_transaction_uid", UID), _column("state", sa.String(16)), _column("reason", sa.Text),
-        _column("attempts", sa.Integer), _column("requested_at", SECONDS), _column("next_at", SECONDS),
+        _column("instances", sa.JSON), _column("committed", sa.JSON), _column("failed", sa.JSON),
+        _column("archive", SHORT), _column("association", SHORT), _column("state", sa.String(16)),
+        _column("reason", sa.Text), _column("attempts", sa.Integer), _column("requested_at", SECONDS),
+        _column("next_at", SECONDS),
     )
-    op.create_index("ix_commitment_request_archive_transaction_uid", "commitment_request",
-                    ["archive_transaction_uid"])
+    op.create_index("commitment_request_due", "commitment_request", ["state", "next_at"])
+    for name, kind in (("sender_transaction_uid", UID), ("sender_ae_title", AE_TITLE)):
+        op.add_column("commitment", sa.Column(name, kind, nullable=False, server_default=""))
