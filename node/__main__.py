@@ -103,7 +103,7 @@ def demo(
 @app.command()
 def check(
     config: ConfigFile = None,
-    store: Annotated[bool, typer.Option(help="Also write to the database and negotiate what is sent.")] = False,
+    store: Annotated[bool, typer.Option(help="Also compare files with rows and repair; try what is sent.")] = False,
 ) -> None:
     """Look at configuration, models, database, GPU and destinations."""
     from rich.console import Console

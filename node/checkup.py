@@ -16,16 +16,22 @@ from node.database import connect
 from node.dicom_client import DicomClient
 from node.domain import AuditEvent, IntendedUse
 from node.errors import NodeError, PeerRefused, StorageError
+from node.housekeeping.consistency import Findings, StoreCheck
+from node.housekeeping.recovery import Recovery
 from node.inference import operating_points
 from node.inference.checkpoints import ModelKind, manifest, resolve_checkpoint
 from node.inference.identity import scorer_sha256
 from node.inference.prompt_sets import load_findings_prompt, load_prompt_set
+from node.intake import Intake
 
 REPORT_CLASSES = ("1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.88.11")
 """Comprehensive 3D SR and Basic Text SR Storage."""
 
 COMMITMENT = "1.2.840.10008.1.20.1"
 """Storage Commitment Push Model."""
+
+CHAIN = "check"
+"""Audit chain of what a check does."""
 
 DEMO = "demo model: SYNTHETIC, NOT FOR CLINICAL USE"
 LICENCE = "weights under the HAI-DEF terms need their acceptance; clinical use needs an authorisation"
@@ -49,10 +55,15 @@ def checkpoints(config: Config) -> list[Path]:
 
 
 def lines(config: Config, store: bool) -> Iterator[Line]:
-    """Everything, in the order an operator would ask. ``store`` also writes and negotiates what is sent."""
+    """Everything, in the order an operator would ask.
+
+    ``store`` also writes, negotiates what is sent, compares files with rows and repairs what disagrees.
+    """
     yield _intended_use(config)
     yield _attempt("data_dir", lambda: _disk(config))
     yield _attempt("database", lambda: _database(config, store))
+    if store:
+        yield from _store(config)
     yield _attempt("models.triage", lambda: _triage(config))
     yield _attempt("models.findings", lambda: _findings(config))
     yield _attempt("gpu", _gpu)
@@ -94,10 +105,42 @@ def _database(config: Config, store: bool) -> str:
         current = schema.is_current(engine)
         if store and current:
             with engine.begin() as connection:
-                audit.append(connection, "check", AuditEvent(action="check.store"))
+                audit.append(connection, CHAIN, AuditEvent(action="check.store"))
     except sa.exc.SQLAlchemyError as error:
         raise StorageError(f"{engine.url.render_as_string()}: {type(error).__name__}") from error
     return f"{engine.url.render_as_string()}, {'current' if current else 'will be migrated at start'}"
+
+
+def _store(config: Config) -> Iterator[Line]:
+    engine, folder = connect(config.database.url), config.node.data_dir
+    try:
+        if not schema.is_current(engine):
+            raise StorageError(f"{engine.url.render_as_string()} has no tables of this version; run 'ainode migrate'")
+        recovery = Recovery(engine, folder, CHAIN, config.study.historical_hours)
+        found = StoreCheck(engine, folder, recovery, Intake(engine, folder, CHAIN, 0).sweep).run()
+    except NodeError as error:
+        yield Line(subject="store", ok=False, text=str(error))
+        return
+    yield Line(subject="store", ok=True, text=_done(found))
+    for trouble, text in (
+        (found.lost, "instances are lost: their files are gone or damaged; have them sent again"),
+        (found.lost_reports, "reports have no file; 'ainode replay STUDY_UID' writes new ones"),
+        (found.strange, "files have no business in node.data_dir; move them away"),
+    ):
+        if trouble.count:
+            yield Line(subject="store", ok=False, text=f"{trouble.count} {text}: {trouble}")
+
+
+def _done(found: Findings) -> str:
+    """What is there, and what the check repaired."""
+    seen = (f"{found.instances} instances, {found.reports} reports, {found.quarantined} files in quarantine, "
+            f"{found.arriving} arriving")
+    done = (
+        (found.swept, "left by killed receivers, removed"), (found.restored, "brought back"),
+        (found.removed, "removed for good"), (found.unusable, "moved to quarantine"),
+        (found.unbooked_reports, "reports without a row, kept"))
+    return ": ".join((seen, "files and rows agree" if found.clean else
+                      "; ".join(f"{count} {what}" for count, what in done if count) or "nothing repaired"))
 
 
 def _triage(config: Config) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from node.database import arriving, commitment_request, delivery, instance, run, study
-from node.domain import DeliveryState, InstanceState, Lane
+from node.domain import CommitmentState, DeliveryState, InstanceState, Lane
 
 FILELESS = (InstanceState.REMOVED, InstanceState.MISSING)
 """States of rows whose file is not there any more."""
@@ -25,7 +25,7 @@ READ = tuple(state for state in KEPT if state != InstanceState.RECEIVED.value)
 
 UNPROVED = (DeliveryState.QUEUED.value, DeliveryState.SENT.value, DeliveryState.FAILED.value)
 
-ANSWERED = ("done", "failed")
+ANSWERED = (CommitmentState.REPORTED.value, CommitmentState.UNREPORTED.value)
 """States of a sender's commitment request that has its answer."""
 
 

@@ -318,3 +318,22 @@ def test_a_checkpoint_without_operating_points_is_told_to_run_in_shadow(tmp_path
     (tmp_path / "other" / "operating_points.json").unlink()
     line = checked(written(tmp_path, models={"triage": {"checkpoint": "./other"}}))["models.triage"]
     assert (line.ok, "SHADOW MODE" in line.text) == (True, True)
+
+
+def test_a_check_of_the_store_says_what_it_did_and_fails_for_what_is_lost(ainode: Ainode, tmp_path: Path) -> None:
+    from node.app import open_database
+    from tests.tools.instances import Mailbox, chest
+
+    config = written(tmp_path)
+    engine = open_database(load(config))
+    mailbox = Mailbox(engine, tmp_path / "data")
+    mailbox.receive(chest(STUDY))
+    assert "1 instances, 0 reports, 0 files in quarantine, 0 arriving: files and rows agree" in ainode(
+        "check", "--store", "--config", config).out
+    next((tmp_path / "data" / "instances").rglob("*.dcm")).rename(tmp_path / "gone")
+    mailbox.receive(chest(STUDY, 2))
+    said = ainode("check", "--store", "--config", config)
+    assert (said.status, f"1 instances are lost: their files are gone or damaged; have them sent again: {STUDY}.1"
+            in said.out) == (1, True)
+    assert ainode("check", "--store", "--config", config).status == 0
+    engine.dispose()
