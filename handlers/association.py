@@ -1,16 +1,23 @@
-"""Associations: who may come in, and what the audit says about who came and went."""
+"""Associations: who asks to come in, and what the audit says about who came and went."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 from pynetdicom.association import Association
 from pynetdicom.events import Event
+from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, A_RELEASE
+from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.sop_class import uid_to_service_class
 
+from handlers.rejections import Reason, Rejection
 from node.domain import JSON, AuditEvent
 from node.errors import NodeError
+from node.tls import Certificate
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +30,10 @@ THREAD_PREFIX = "AcceptorThread@"
 MAPPED_IPV4 = "::ffff:"
 """How a listener on every IPv6 address sees an IPv4 peer."""
 
-CALLING_AE_TITLE_NOT_RECOGNISED = (0x01, 0x01, 0x03)
-"""Result, source and reason of an A-ASSOCIATE-RJ: permanent, service user, reason (PS3.8 table 9-21)."""
+
+def source_host(address: Sequence[Any]) -> str:
+    """The host of a socket's ``address``."""
+    return str(address[0]).removeprefix(MAPPED_IPV4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,31 +53,96 @@ class Identity:
             association=association.name.removeprefix(THREAD_PREFIX),
             calling_ae_title=request.calling_ae_title.strip() if request is not None else "",
             called_ae_title=request.called_ae_title.strip() if request is not None else "",
-            source_host=association.requestor.address_info.address.removeprefix(MAPPED_IPV4),
+            source_host=source_host(association.requestor.address_info.as_tuple),
         )
 
 
-def handle_requested(event: Event, is_allowed: Callable[[str, str], bool], record: Record) -> None:
-    """Reject a caller whose AE title and host are not among those allowed (PS3.8 section 7.1.1)."""
-    peer = Identity.of(event.assoc)
-    if is_allowed(peer.calling_ae_title, peer.source_host):
+@dataclass(frozen=True, kw_only=True)
+class Caller(Identity):
+    """What there is to know about a peer that asks for an association."""
+
+    certificate: Certificate | None
+    #: Whether it proposes to be the SCU of a Storage SOP class, as C-GET does not.
+    proposes_storage: bool
+
+    @classmethod
+    def asking(cls, association: Association) -> Caller:
+        """Of an acceptor's association whose request was read."""
+        return cls(
+            **asdict(Identity.of(association)), certificate=_certificate(association),
+            proposes_storage=_proposes_storage(association),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admitted:
+    """A caller that may come in, and whether it may store: not everyone whom the node calls may."""
+
+    may_store: bool
+
+
+class Gate(Protocol):
+    """Who lets callers in."""
+
+    def enter(self, caller: Caller, is_alive: Callable[[], bool]) -> Admitted | Rejection:
+        """Decide, and count those who came in until they leave or ``is_alive`` no more."""
+
+    def leave(self, association: str) -> None:
+        """The association of this name ends."""
+
+
+def handle_requested(event: Event, gate: Gate, record: Record) -> None:
+    """Reject a caller that ``gate`` does not let in (PS3.8 section 7.1.1)."""
+    answer = _answer(event.assoc, gate)
+    if isinstance(answer, Admitted):
+        event.assoc.may_store = answer.may_store
         return
-    event.assoc.acse.send_reject(*CALLING_AE_TITLE_NOT_RECOGNISED)
-    _note("association.rejected", peer, record, reason="calling AE title and host are not in receive.allowed_peers")
+    event.assoc.acse.send_reject(*answer.reason.value)
+    _note("association.rejected", Identity.of(event.assoc), record, reason=answer.text, rejection=answer.reason.name)
     event.assoc.kill()  # waits until the rejection is out; the connection is closed after this handler
 
 
-def handle_rejected(event: Event, record: Record) -> None:
-    """A rejection for the called AE title, or for too many associations."""
-    primitive = event.assoc.acceptor.primitive
-    numbers = f"result {primitive.result}, source {primitive.result_source}, reason {primitive.diagnostic}"
-    _note("association.rejected", Identity.of(event.assoc), record, reason=numbers)
+def _answer(association: Association, gate: Gate) -> Admitted | Rejection:
+    try:
+        caller = Caller.asking(association)
+        association.certificate = caller.certificate
+        return gate.enter(caller, association.is_alive)
+    except Exception:  # pynetdicom would log it and let the caller in
+        log.exception("Nobody could decide about an association", extra={"action": "association.undecided"})
+        return Rejection(reason=Reason.NO_REASON_GIVEN, text="the node failed to decide; see its log")
+
+
+def may_store(association: Association) -> bool:
+    """Whether the peer may store, as was decided when it came in."""
+    return bool(getattr(association, "may_store", False))
+
+
+def _certificate(association: Association) -> Certificate | None:
+    connection = association.dul.socket.socket
+    return Certificate.of_peer(connection) if isinstance(connection, ssl.SSLSocket) else None
+
+
+def _proposes_storage(association: Association) -> bool:
+    roles = association.requestor.role_selection
+    proposed = (str(context.abstract_syntax) for context in association.requestor.requested_contexts)
+    return any(
+        issubclass(uid_to_service_class(uid), StorageServiceClass) and (uid not in roles or roles[uid].scu_role)
+        for uid in proposed
+    )
+
+
+def handle_acse(event: Event, gate: Gate) -> None:
+    """The peer ends the association: its place is free before it reads our answer and may ask again."""
+    if isinstance(event.primitive, A_RELEASE | A_ABORT | A_P_ABORT):
+        gate.leave(Identity.of(event.assoc).association)
 
 
 def handle_established(event: Event, record: Record) -> None:
     """An association begins."""
     accepted = len(event.assoc.accepted_contexts)
-    _note("association.accepted", Identity.of(event.assoc), record, presentation_contexts=accepted)
+    certificate = event.assoc.certificate
+    shown = {} if certificate is None else {"certificate": certificate.name, "certificate_sha256": certificate.sha256}
+    _note("association.accepted", Identity.of(event.assoc), record, presentation_contexts=accepted, **shown)
 
 
 def handle_released(event: Event, record: Record) -> None:

@@ -20,7 +20,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import P_DATA
 
-from handlers.association import Identity
+from handlers.association import Identity, may_store
 from handlers.statuses import Refused, Status, answer
 from node.errors import UnusableIdentity
 from node.intake import Intake, Reception, StoreRequest
@@ -126,6 +126,7 @@ class StreamingDimse(DIMSEServiceProvider):  # type: ignore[misc]
             sop_class_uid=sop_class_uid, sop_instance_uid=sop_instance_uid,
             transfer_syntax_uid=str(context.transfer_syntax[0]), calling_ae_title=peer.calling_ae_title,
             called_ae_title=peer.called_ae_title, source_host=peer.source_host, association_id=peer.association,
+            may_store=may_store(self.assoc),
         ))
 
 

@@ -8,6 +8,7 @@ relative to the configuration file.
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -69,10 +70,17 @@ class Peer(Section):
     TLS only, with a certificate that bears this name. 0 associations is ``receive.max_associations_per_peer``.
     """
 
-    ae_title: str = "*"
+    ae_title: str = Field("*", min_length=1, max_length=16)
     host: str = ""
     certificate: str = ""
     max_associations: int = Field(0, ge=0)
+
+    @field_validator("host")
+    @classmethod
+    def network_is_one(cls, value: str) -> str:
+        if "/" in value:
+            ip_network(value)  # its ValueError says what is wrong
+        return value
 
 
 class ReceiveTLS(Section):
@@ -117,6 +125,11 @@ class ReceiveSection(Section):
         if value != "standard":
             raise ValueError("this version has the 'standard' engine only")
         return value
+
+    @property
+    def low_disk_watermark_mb(self) -> int:
+        """``low_disk_mb``, or its default: twice ``min_free_disk_mb``."""
+        return 2 * self.min_free_disk_mb if self.low_disk_mb is None else self.low_disk_mb
 
 
 class StudySource(Section):

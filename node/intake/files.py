@@ -67,10 +67,14 @@ class InstanceFiles:
         with _mapped(self._data_dir):
             self._disk.secure(file.opened() for file in files)
 
-    def _require_space(self) -> None:
+    def free_mb(self) -> int:
+        """Space that is free for us. Raises StorageError."""
         with _mapped(self._data_dir):
             disk = os.statvfs(self._data_dir)
-        free_mb = disk.f_bavail * disk.f_frsize // MEGABYTE
+        return disk.f_bavail * disk.f_frsize // MEGABYTE
+
+    def _require_space(self) -> None:
+        free_mb = self.free_mb()
         if free_mb < self._min_free_mb:
             raise OutOfSpace(
                 f"{self._data_dir}: {free_mb} MB are free, receive.min_free_disk_mb is {self._min_free_mb}; "

@@ -23,6 +23,8 @@ class StoreRequest:
     called_ae_title: str
     source_host: str
     association_id: str
+    #: Whether the peer is one of those who may store.
+    may_store: bool
     #: Who asked for it by C-MOVE, where it is sent because of that (PS3.7 section 9.1.1).
     move_originator_ae_title: str = ""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from node.errors import BadInput, ClassMismatch, StorageError, UnusableIdentity
+from node.errors import BadInput, ClassMismatch, NotAuthorised, StorageError, UnusableIdentity
 from node.header import ScannedHead, require_usable, scan
 from node.intake.files import Buffer, IncomingFile, InstanceFiles
 from node.intake.lanes import LaneOf, always_fresh
@@ -48,20 +48,33 @@ class Intake:
             log.warning("%d unfinished instances were removed", removed, extra={"action": "intake.swept"})
         return removed
 
+    def free_mb(self) -> int:
+        """Free space of the disk that instances go to. Raises StorageError."""
+        return self._files.free_mb()
+
     def begin(self, request: StoreRequest) -> Reception:
         """Take ``request`` on.
 
         Raises:
+            NotAuthorised: the peer may not store.
             UnusableIdentity: the SOP Instance UID of the command.
             OutOfSpace: less than the configured reserve is free.
             StorageError: the file cannot be made.
         """
         try:
+            _require_authority(request)
             require_usable("0", "0", request.sop_instance_uid)  # a command names only this one of the three
-        except UnusableIdentity as error:
+        except (NotAuthorised, UnusableIdentity) as error:
             self._ledger.refused(request, error)
             raise
         return Reception(request, self._files.open(file_meta(request)), self._ledger, self._safekeeping, self._lane)
+
+
+def _require_authority(request: StoreRequest) -> None:
+    if not request.may_store:
+        raise NotAuthorised(
+            f"{request.calling_ae_title} at {request.source_host} may associate as a destination or peer of the node, "
+            "but not store; add it to receive.allowed_peers if it may")
 
 
 class Reception:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from pynetdicom import AE, _config, evt
@@ -15,9 +17,9 @@ from pynetdicom.association import Association
 
 from handlers.association import (
     handle_aborted,
+    handle_acse,
     handle_closed,
     handle_established,
-    handle_rejected,
     handle_released,
     handle_requested,
 )
@@ -26,15 +28,18 @@ from handlers.c_store import handle_store
 from handlers.n_action import handle_action, handle_proposal
 from handlers.n_event_report import handle_event_report
 from node import audit
-from node.config import Config, Peer, ReceiveTLS
+from node.config import Config, ReceiveTLS
 from node.database import transaction
-from node.domain import AuditEvent, CommitmentReport
-from node.errors import ConfigurationError
+from node.domain import JSON, AuditEvent, CommitmentReport
+from node.errors import ConfigurationError, NodeError
+from node.hosts import HostNames
 from node.intake import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Intake
 from node.observability import supervised_thread
+from node.server.admission import Admission
 from node.server.commitments import Commitments
 from node.server.contexts import supported_contexts
-from node.server.transport import AssociationMaker, Listener
+from node.server.transport import REQUEST_SECONDS, AssociationMaker, Listener
+from node.tls import own_certificate, server_context
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +64,7 @@ class Server:
         self._engine = engine
         self._chain = chain
         self._on_failure = on_failure
+        self._gate = Admission(config, intake.free_mb, HostNames())
         self._commitments = Commitments(config, engine, chain)
         self._listeners: list[Listener] = []
         self._entity = _entity(config)
@@ -71,13 +77,14 @@ class Server:
         """
         _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom would log every PDU while holding a lock of all associations
         node, tls = self._config.node, self._config.receive.tls
-        context = tls_context(tls) if tls.port else None
+        context = server_context(tls) if tls.port else None
         contexts = supported_contexts(self._config.receive.private_sop_classes, self._commitments.offered)
         if self._commitments.offered:
             supervised_thread("commitments", self._commitments.run, self._on_failure)
         port = self._listen("node.port", node.port, contexts, None)
         if context is not None:
             self._listen("receive.tls.port", tls.port, contexts, context)
+            _warn_of_expiry(tls)
         return port
 
     @property
@@ -108,6 +115,7 @@ class Server:
             listener = self._entity.make_server(
                 (host, port), contexts=contexts, ssl_context=context, evt_handlers=self._handlers(),
                 server_class=Listener, request_handler=AssociationMaker, intake=self._intake,
+                on_no_handshake=self._note_no_handshake,
                 share_port=self._config.receive.processes > 1,
             )
         except OSError as error:
@@ -126,9 +134,9 @@ class Server:
         reports: list[tuple[object, ...]] = [
             (evt.EVT_DIMSE_SENT, self._commitments.on_sent), (evt.EVT_DIMSE_RECV, self._commitments.on_received)]
         return [
-            (evt.EVT_REQUESTED, handle_requested, [self._is_allowed, self._record]),
+            (evt.EVT_REQUESTED, handle_requested, [self._gate, self._record]),
             (evt.EVT_REQUESTED, handle_proposal, [self._commitments.may_report]),
-            (evt.EVT_REJECTED, handle_rejected, [self._record]),
+            (evt.EVT_ACSE_RECV, handle_acse, [self._gate]),
             (evt.EVT_ESTABLISHED, handle_established, [self._record]),
             (evt.EVT_RELEASED, handle_released, [self._record]),
             (evt.EVT_ABORTED, handle_aborted, [self._record]),
@@ -140,61 +148,41 @@ class Server:
             *(reports if self._commitments.offered else []),
         ]
 
-    def _is_allowed(self, ae_title: str, host: str) -> bool:
-        destinations = (Peer(ae_title=one.ae_title, host=one.host) for one in self._config.destinations)
-        return is_allowed((*self._config.receive.allowed_peers, *destinations), ae_title, host)
+    def _note_no_handshake(self, source_host: str, reason: str) -> None:
+        """A connection to the TLS port came to nothing."""
+        action = "association.handshake_failed"
+        detail: JSON = {"source_host": source_host, "reason": reason}
+        log.warning("TLS with %s failed: %s", source_host, reason, extra={"action": action, **detail})
+        try:
+            self._record(AuditEvent(action=action, detail=detail))
+        except NodeError as error:
+            log.error("%s could not be audited: %s", action, error, extra={"action": "audit.failed"})
 
     def _record(self, event: AuditEvent) -> None:
         with transaction(self._engine) as connection:
             audit.append(connection, self._chain, event)
 
 
-def is_allowed(peers: Sequence[Peer], ae_title: str, host: str) -> bool:
-    """Whether one of ``peers`` has this AE title and this address; names of hosts are resolved now."""
-    return any(
-        peer.ae_title in ("*", ae_title) and (peer.host in ("", "*", host) or host in _addresses(peer.host))
-        for peer in peers
-    )
-
-
-def _addresses(host: str) -> set[str]:
+def _warn_of_expiry(tls: ReceiveTLS) -> None:
     try:
-        return {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
-    except OSError:
-        return set()
-
-
-def tls_context(tls: ReceiveTLS) -> ssl.SSLContext:
-    """For the TLS port: version 1.2 or later; with ``ca``, only peers with a certificate of that authority.
-
-    Raises:
-        ConfigurationError: a file is missing or is not what it should be.
-    """
-    if tls.certificate is None or tls.key is None:
-        raise ConfigurationError(f"receive.tls.port = {tls.port}: needs receive.tls.certificate and receive.tls.key")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(tls.certificate, tls.key)
-        if tls.ca is not None:
-            context.load_verify_locations(tls.ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigurationError(
-            f"receive.tls: {tls.certificate}, {tls.key} or {tls.ca} cannot be used ({error}); "
-            "expected a PEM certificate, its key, and the clients' authority"
-        ) from error
-    return context
+        certificate = own_certificate(tls)
+    except ConfigurationError as error:  # there may be peers that take what others do not
+        log.warning("%s", error, extra={"action": "tls.unusable"})
+        return
+    warning = certificate.expiry_warning(datetime.now(UTC), tls.expiry_warning_days)
+    if warning:
+        log.warning("receive.tls.certificate = %s: %s", tls.certificate, warning,
+                    extra={"action": "tls.expiring", "not_after": certificate.not_after.isoformat()})
 
 
 def _entity(config: Config) -> AE:
     entity = AE(ae_title=config.node.ae_title)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    entity.maximum_associations = config.receive.max_associations
+    entity.maximum_associations = sys.maxsize  # pynetdicom also counts connections; Admission counts associations
     entity.maximum_pdu_size = config.receive.max_pdu
-    entity.require_called_aet = config.receive.require_called_ae_title
     entity.network_timeout = config.receive.network_timeout_seconds
+    entity.acse_timeout = min(REQUEST_SECONDS, config.receive.network_timeout_seconds)
     return entity
 
 

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 import time
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from pynetdicom.association import Association
 from pynetdicom.timer import Timer
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from handlers.association import THREAD_PREFIX
+from handlers.association import THREAD_PREFIX, source_host
 from handlers.c_store import StreamingDimse
 from node.intake import Intake
+from node.tls import handshake_failure
 
+log = logging.getLogger(__name__)
+
+REQUEST_SECONDS = 30.0
+"""How long a connection may take for its TLS handshake, and then for its request (ARTIM, PS3.8 section 9.1.5)."""
+KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
+"""Seconds of silence before the kernel asks a peer for a sign of life, between two such questions, and how many
+of them may stay unanswered. Firewalls forget a silent connection, some after a minute or two."""
 LARGEST_REQUEST = 1 << 20
 """Bytes of the largest A-ASSOCIATE-RQ that is read; 128 contexts with every syntax take a fifth of it."""
 BACKLOG = 128
@@ -92,6 +103,14 @@ class SteadyTimer(Timer):  # type: ignore[misc]
         self._ended = time.monotonic()
 
 
+def keep_alive(connection: socket.socket) -> None:
+    """Let the kernel find out that a silent peer is gone, and keep firewalls on the way from forgetting it."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEP_ALIVE.items():
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 class AssociationMaker(RequestHandler):  # type: ignore[misc]
     """Turns a connection into an association with our socket and our DIMSE provider."""
 
@@ -107,13 +126,22 @@ class AssociationMaker(RequestHandler):  # type: ignore[misc]
 
 
 class Listener(ThreadedAssociationServer):  # type: ignore[misc]
-    """One listening port. ``share_port`` lets several processes listen on it."""
+    """One listening port. ``share_port`` lets several processes listen on it.
+
+    ``on_no_handshake`` is told the address of a peer with which TLS failed, and why.
+    """
 
     request_queue_size: ClassVar[int] = BACKLOG
 
-    def __init__(self, *arguments: Any, intake: Intake, share_port: bool, **more: Any) -> None:
+    def __init__(
+        self, *arguments: Any, intake: Intake, share_port: bool, on_no_handshake: Callable[[str, str], None],
+        **more: Any,
+    ) -> None:
         self.intake = intake
         self._share_port = share_port
+        self._on_no_handshake = on_no_handshake
+        self._shaking: set[ssl.SSLSocket] = set()
+        self._closing = False
         super().__init__(*arguments, **more)
 
     def server_bind(self) -> None:
@@ -123,9 +151,47 @@ class Listener(ThreadedAssociationServer):  # type: ignore[misc]
         super().server_bind()
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection. A TLS handshake is left to its first read, where it holds nobody else up."""
+        """Accept a connection. A TLS handshake is left to its own thread, where it holds nobody else up."""
         connection, address = self.socket.accept()
+        keep_alive(connection)
         context: ssl.SSLContext | None = self.ssl_context
         if context is not None:
             connection = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         return connection, address
+
+    def finish_request(self, request: socket.socket, client_address: Any) -> None:
+        """Runs on the connection's own thread: TLS first, then an association."""
+        if isinstance(request, ssl.SSLSocket) and not self._shook_hands(request, client_address):
+            self.shutdown_request(request)
+        else:
+            super().finish_request(request, client_address)
+
+    def server_close(self) -> None:
+        """Stop listening, and cut handshakes that are under way."""
+        self._closing = True
+        for connection in tuple(self._shaking):
+            with suppress(OSError):
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        super().server_close()
+
+    def _shook_hands(self, connection: ssl.SSLSocket, address: Any) -> bool:
+        seconds = self.ae.acse_timeout
+        connection.settimeout(seconds)
+        self._shaking.add(connection)
+        if self._closing:
+            return False
+        try:
+            connection.do_handshake()
+        except TimeoutError:
+            self._on_no_handshake(source_host(address), f"no TLS handshake within {seconds:g} s")
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            log.info("%s left before TLS began", source_host(address), extra={"action": "tls.left"})
+        except ssl.SSLError as error:
+            self._on_no_handshake(source_host(address), handshake_failure(error))
+        except OSError as error:
+            log.info("%s left before TLS began: %s", source_host(address), error, extra={"action": "tls.left"})
+        else:
+            return True
+        finally:
+            self._shaking.discard(connection)
+        return False

@@ -25,12 +25,12 @@ from pynetdicom.sop_class import (
 )
 
 from node import audit
-from node.config import Peer, ReceiveTLS
+from node.config import ReceiveTLS
 from node.database import audit_event
 from node.domain import CommitmentReport
 from node.errors import BadInput, ConfigurationError
 from node.server.contexts import RETIRED_STORAGE_CLASSES, TRANSFER_SYNTAXES
-from node.server.serving import is_allowed, tls_context
+from node.tls import server_context
 from tests.tools.receiver import (
     CT,
     EXPLICIT_LITTLE,
@@ -261,14 +261,6 @@ def rejection(made_one: Association) -> tuple[int, int, int]:
     return primitive.result, primitive.result_source, primitive.diagnostic
 
 
-@pytest.mark.parametrize("peer", [Peer(ae_title="CT1"), Peer(ae_title="MODALITY", host="192.0.2.7")], ids=str)
-def test_an_unknown_peer_is_rejected(sqlite: sa.Engine, data_dir: Path, peer: Peer) -> None:
-    with receiver(sqlite, data_dir, receive={"allowed_peers": (peer,)}) as node:
-        with association(node.port, (Verification, IMPLICIT_LITTLE)) as made_one:
-            assert rejection(made_one) == (1, 1, 3)  # permanent, service user, calling AE title not recognised
-        wait_until(lambda: node.actions() == ["association.rejected"])
-
-
 def test_a_destination_may_always_associate(sqlite: sa.Engine, data_dir: Path) -> None:
     pacs = {"name": "pacs", "ae_title": "PACS", "host": "localhost", "port": 104}
     with (
@@ -276,14 +268,6 @@ def test_a_destination_may_always_associate(sqlite: sa.Engine, data_dir: Path) -
         association(node.port, (Verification, IMPLICIT_LITTLE), ae_title="PACS") as made_one,
     ):
         assert made_one.is_established
-
-
-def test_a_peer_is_its_title_and_its_host() -> None:
-    peers = (Peer(ae_title="CT1", host="10.0.0.1"), Peer(ae_title="*", host="10.0.0.2"), Peer(ae_title="MR1"))
-    answers = [is_allowed(peers, *who) for who in (
-        ("CT1", "10.0.0.1"), ("CT1", "10.0.0.9"), ("ANY", "10.0.0.2"), ("MR1", "10.9.9.9"), ("ANY", "10.0.0.1"),
-    )]
-    assert answers == [True, False, True, True, False]
 
 
 def test_a_wrong_called_title_is_rejected_where_it_is_required(sqlite: sa.Engine, data_dir: Path) -> None:
@@ -294,15 +278,6 @@ def test_a_wrong_called_title_is_rejected_where_it_is_required(sqlite: sa.Engine
             assert made_one.is_established
         wait_until(lambda: "association.released" in node.actions())
         assert node.actions() == ["association.rejected", "association.accepted", "association.released"]
-
-
-def test_one_association_too_many_is_rejected_for_now(sqlite: sa.Engine, data_dir: Path) -> None:
-    with (
-        receiver(sqlite, data_dir, receive={"max_associations": 1}) as node,
-        association(node.port, (Verification, IMPLICIT_LITTLE)),
-        association(node.port, (Verification, IMPLICIT_LITTLE)) as second,
-    ):
-        assert rejection(second) == (2, 3, 2)  # transient, presentation, local limit exceeded
 
 
 def test_a_port_check_does_not_hold_a_place(sqlite: sa.Engine, data_dir: Path) -> None:
@@ -443,7 +418,7 @@ def test_with_an_authority_a_peer_needs_a_certificate(
 @pytest.mark.parametrize("tls", [ReceiveTLS(port=1), ReceiveTLS(port=1, certificate=REAL, key=REAL)])
 def test_a_certificate_that_cannot_be_used_is_named(tls: ReceiveTLS) -> None:
     with pytest.raises(ConfigurationError, match="certificate"):
-        tls_context(tls)
+        server_context(tls)
 
 
 def test_a_port_that_is_taken_is_named(node: Receiver, sqlite: sa.Engine, tmp_path: Path) -> None:

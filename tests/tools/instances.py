@@ -109,7 +109,7 @@ class Mailbox:
         reception = self._intake.begin(StoreRequest(
             sop_class_uid=image.SOPClassUID, sop_instance_uid=image.SOPInstanceUID,
             transfer_syntax_uid=transfer_syntax_uid, calling_ae_title=caller, called_ae_title="AINODE",
-            source_host="127.0.0.1", association_id="a1"))
+            source_host="127.0.0.1", association_id="a1", may_store=True))
         reception.write([data])
         path = reception.finish().path
         with self._engine.connect() as connection:

@@ -42,12 +42,12 @@ class Sent:
     transfer_syntax_uid: str
     data: bytes
 
-    def request(self, **changed: str) -> StoreRequest:
+    def request(self, **changed: str | bool) -> StoreRequest:
         """The same, as intake is asked."""
-        values = {
+        values: dict[str, Any] = {
             "sop_class_uid": self.sop_class_uid, "sop_instance_uid": self.sop_instance_uid,
             "transfer_syntax_uid": self.transfer_syntax_uid, "calling_ae_title": "MODALITY",
-            "called_ae_title": "AINODE", "source_host": "127.0.0.1", "association_id": "a1",
+            "called_ae_title": "AINODE", "source_host": "127.0.0.1", "association_id": "a1", "may_store": True,
         }
         return StoreRequest(**values | changed)
 
@@ -153,9 +153,14 @@ def receiver(
     engine: sa.Engine, data_dir: Path, on_commitment: Callable[[CommitmentReport], None] | None = None,
     *, min_free_mb: int = 0, port: int = 0, **sections: Any,
 ) -> Iterator[Receiver]:
-    """A receiver on a loopback port, a free one unless named. ``sections`` are those of the configuration."""
+    """A receiver on a loopback port, a free one unless named. ``sections`` are those of the configuration.
+
+    Nobody is sent away for a low disk unless ``receive.low_disk_mb`` says so.
+    """
     commitments: list[CommitmentReport] = []
-    config = Config(**{"node": {"port": port, "data_dir": data_dir}, **sections})
+    sections["receive"] = {"low_disk_mb": 0, **sections.get("receive", {})}
+    sections.setdefault("node", {"port": port, "data_dir": data_dir})
+    config = Config(**sections)
     intake = Intake(engine, data_dir, CHAIN, min_free_mb)
     server = Server(config, intake, on_commitment or commitments.append, engine, CHAIN)
     try:
@@ -176,13 +181,14 @@ def receiver_in(folder: Path, **sections: Any) -> Iterator[Receiver]:
 
 @contextmanager
 def association(
-    port: int, *contexts: tuple[str, str], ae_title: str = "MODALITY", called: str = "AINODE", **more: Any
+    port: int, *contexts: tuple[str, str], ae_title: str = "MODALITY", called: str = "AINODE",
+    host: str = "127.0.0.1", **more: Any,
 ) -> Iterator[Association]:
     """An association with one presentation context per (SOP class, transfer syntax); released at the end."""
     entity = AE(ae_title)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
     wanted = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
-    made_one = entity.associate("127.0.0.1", port, contexts=wanted, ae_title=called, **more)
+    made_one = entity.associate(host, port, contexts=wanted, ae_title=called, **more)
     try:
         yield made_one
     finally:

@@ -19,7 +19,7 @@ LAYERS = (
     {"config", "observability"},
     {"interfaces"},
     {"database"},
-    {"audit", "bell", "jobs", "migrations", "roles", "schema"},
+    {"audit", "bell", "hosts", "jobs", "migrations", "roles", "schema", "tls"},
     {"header", "images", "routing", "guardrails", "inference", "sr_writer"},
     {"arrivals"},
     {"commitment", "intake", "studies", "worklist"},
