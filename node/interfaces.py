@@ -106,7 +106,10 @@ class Put(Protocol):
 
     def __call__(
         self, connection: sa.Connection, *, stage: str, key: str, priority: Priority, arguments: JSON,
-        delay_seconds: float = 0, partition: str = "",
+        delay_seconds: float = 0, partition: str = "", after: str = "",
     ) -> None:
-        """``partition`` groups jobs of a queue that has a limit per group, such as deliveries per destination."""
+        """``partition`` groups jobs of a queue that has a limit per group, such as deliveries per destination.
+
+        ``after`` is the stage that commits now, where its own job may go on with this one.
+        """
         ...

@@ -3,6 +3,9 @@
 A stage is work that may run more than once, and a commit that takes effect once. The
 commit's rows, its audit event and the next jobs are one database transaction. Lower
 priority numbers run first; DBOS would run an unset one before STAT, so it is mandatory.
+
+A stage that follows another in the same queue goes on in the same job (``put(..., after=…)``): queueing
+costs several transactions, more than most stages do themselves. Each stage still commits by itself.
 """
 
 from __future__ import annotations
@@ -32,6 +35,9 @@ STEP_ATTEMPTS = 4
 
 SENDS_PER_DESTINATION = 2
 """So that a destination that hangs does not hold every slot of the queue."""
+
+FOLLOWING = "ainode.following"
+"""Where a commit leaves the stage that goes on in its job, on its own connection."""
 
 #: A job that ended its process this often is parked. Innocent restarts count too, hence not lower.
 MAX_RECOVERY_ATTEMPTS = 20
@@ -104,6 +110,7 @@ class Jobs:
         })
         self._datasource = SQLAlchemyDatasource.create(url, engine=engine, serializer=serializer)
         self._client: DBOSClient | None = None
+        self._run_stage: dict[str, Callable[[JSON], JSON | None]] = {}
         self.executor_id = executor_id
 
     def register(self, stage: Stage) -> None:
@@ -117,24 +124,34 @@ class Jobs:
         commit = self._datasource.transaction(
             name=f"{stage.name}.commit", isolation_level=level)(self._commit_of(stage))
 
-        def workflow(arguments: JSON) -> None:
+        def run_stage(arguments: JSON) -> JSON | None:
             try:
                 result = step(arguments)
             except dbos_error.DBOSMaxStepRetriesExceeded as error:
                 reason = str(error.errors[-1]) if error.errors else str(error)
                 result = {"failure": {"error": "StorageError", "reason": reason, "retryable": True}}
-            commit(arguments, result)
+            following: JSON | None = commit(arguments, result)
+            return following
 
+        def workflow(arguments: JSON) -> None:
+            following = run_stage(arguments)
+            while following is not None:
+                following = self._run_stage[following["stage"]](following["arguments"])
+
+        self._run_stage[stage.name] = run_stage
         DBOS.workflow(name=stage.name, max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)(workflow)
 
-    def _commit_of(self, stage: Stage) -> Callable[[JSON, JSON], None]:
-        def commit(arguments: JSON, result: JSON) -> None:
+    def _commit_of(self, stage: Stage) -> Callable[[JSON, JSON], JSON | None]:
+        def commit(arguments: JSON, result: JSON) -> JSON | None:
             connection = self._datasource.sql_session().connection()
+            connection.info.pop(FOLLOWING, None)  # of a transaction that was rolled back
             failure = result.get("failure")
             if failure is None:
                 stage.commit(connection, arguments, result)
             else:
                 stage.failed(connection, arguments, Failure(**failure))
+            following: JSON | None = connection.info.pop(FOLLOWING, None)
+            return following
         return commit
 
     def start(self, concurrency: Mapping[Queue, int]) -> None:
@@ -153,9 +170,16 @@ class Jobs:
 
     def put(
         self, connection: sa.Connection, *, stage: str, key: str, priority: Priority, arguments: JSON,
-        delay_seconds: float = 0, partition: str = "",
+        delay_seconds: float = 0, partition: str = "", after: str = "",
     ) -> None:
-        """Enqueue in the caller's transaction. A key that was ever used is not run again."""
+        """Enqueue in the caller's transaction. A key that was ever used is not run again.
+
+        ``after`` names the stage whose commit this is, where that stage's job may go on with this one:
+        it does, in the same queue.
+        """
+        if after and self._queue_of[after] is self._queue_of[stage] and not delay_seconds:
+            connection.info[FOLLOWING] = {"stage": stage, "arguments": arguments}
+            return
         options: dict[str, Any] = {
             "workflow_name": stage, "queue_name": self._queue_of[stage].value, "workflow_id": key,
             "priority": int(priority), "app_version": APPLICATION_VERSION,
@@ -169,10 +193,14 @@ class Jobs:
     def dead(self) -> list[DeadJob]:
         """Jobs in error, or parked because their process died too often."""
         found = self._running().list_workflows(status=["ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"], limit=1000)
-        return [
-            DeadJob(key=job.workflow_id, stage=job.name, status=job.status, arguments=_first(job.input))
-            for job in found
-        ]
+        return [self._dead(job.workflow_id, job.name, job.status, _first(job.input)) for job in found]
+
+    def _dead(self, key: str, stage: str, status: str, arguments: JSON) -> DeadJob:
+        """The stage that a job died in is the one that its last commit said would follow."""
+        for step in self._running().list_workflow_steps(key):
+            if step["function_name"].endswith(".commit") and step["output"]:
+                stage, arguments = step["output"]["stage"], step["output"]["arguments"]
+        return DeadJob(key=key, stage=stage, status=status, arguments=arguments)
 
     def forget(self, keys: Sequence[str]) -> None:
         """Delete finished or dead jobs by key; the keys may be used again."""

@@ -54,7 +54,7 @@ SEQUENCE: tuple[Stage, ...] = (
     Stage(name="plan", queue=Queue.REPORT, function=planning.plan, effect=_no_effect),
     Stage(name="decode", queue=Queue.TRIAGE, function=analysis.decode, effect=_no_effect),
     Stage(name="triage", queue=Queue.TRIAGE, function=analysis.triage, effect=analysis.commit_triage),
-    Stage(name="rank", queue=Queue.REPORT, function=analysis.rank, effect=analysis.commit_rank),
+    Stage(name="rank", queue=Queue.TRIAGE, function=analysis.rank, effect=analysis.commit_rank),
     Stage(name="findings", queue=Queue.FINDINGS, function=reading.findings, effect=_no_effect),
     Stage(name="guard", queue=Queue.REPORT, function=reading.guard, effect=reading.commit_guard),
     Stage(name="write", queue=Queue.REPORT, function=reporting.write, effect=reporting.commit_write),
@@ -166,7 +166,7 @@ def _put_next(desk: Desk, connection: sa.Connection, ref: RunRef, stage: Stage, 
         priority = Priority.higher(priority, Priority(result["ai_priority"]))
     following = SEQUENCE[index]
     desk.put(connection, stage=following.name, key=_key(following, ref), priority=priority,
-             arguments=ref.arguments(priority))
+             arguments=ref.arguments(priority), after=stage.name)
 
 
 def _end(desk: Desk, connection: sa.Connection, ref: RunRef, name: str, reason: str) -> None:

@@ -24,8 +24,8 @@ SEED = 740
 ROLES = ("receiver", "clerk", "worker", "web")
 
 MOMENTS = (
-    ("clerk", "plan"), ("worker", "decode"), ("clerk", "rank"), ("worker", "triage"), ("clerk", "guard"),
-    ("clerk", "write"), ("worker", "findings"), ("clerk", "deliver"), ("clerk", "send"), ("clerk", "commit"),
+    ("clerk", "plan"), ("worker", "decode"), ("clerk", "guard"), ("worker", "triage"), ("clerk", "write"),
+    ("worker", "rank"), ("clerk", "deliver"), ("worker", "findings"), ("clerk", "send"), ("clerk", "commit"),
     ("web", "notify"), ("worker", "early"),
 )
 """Which role is killed while it runs which job. The worker starts slowly, so its moments lie apart."""
@@ -106,7 +106,13 @@ def strike(node: RunningNode, pacs: SmallPacs, folder: Path, number: int, role: 
 
 
 def began(node: RunningNode, study: str, job: str) -> bool:
-    """Whether a worker took the study's job, or finished it since the last look."""
+    """Whether a worker took the study's job, or finished it since the last look.
+
+    A stage that goes on in the job of the one before it has begun when that one is committed.
+    """
+    stages = [stage.name for stage in SEQUENCE]
+    if job in stages and (at := stages.index(job)) and SEQUENCE[at].queue is SEQUENCE[at - 1].queue:
+        return f"stage.{stages[at - 1]}" in node.actions(study)
     key = f"{job}:{study}:%"
     if job == "early":
         found = node.rows("SELECT id FROM instance WHERE study_instance_uid = :study", study=study)

@@ -55,7 +55,7 @@ class Jobs:
 
     def put(
         self, connection: sa.Connection, *, stage: str, key: str, priority: Priority, arguments: JSON,
-        delay_seconds: float = 0, partition: str = "",
+        delay_seconds: float = 0, partition: str = "", after: str = "",
     ) -> None:
         assert arguments["priority"] == int(priority)
         if key not in self.used:

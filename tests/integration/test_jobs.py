@@ -21,7 +21,7 @@ from tests.tools.databases import KINDS, migrated_kind, started
 from tests.tools.postgres import Cluster
 from tests.tools.waiting import wait_until
 
-QUEUE_OF = {"task": Queue.TRIAGE, "next": Queue.REPORT}
+QUEUE_OF = {"task": Queue.TRIAGE, "more": Queue.TRIAGE, "next": Queue.REPORT}
 Commit = Callable[[sa.Connection, JSON, JSON], None]
 
 
@@ -53,6 +53,17 @@ class Shop:
     def put_next(self, connection: sa.Connection, name: str) -> None:
         self.jobs.put(connection, stage="next", key=f"next:{name}", priority=Priority.ROUTINE, arguments={"name": name})
 
+    def go_on(self, connection: sa.Connection, name: str, *, breaks: bool = False) -> None:
+        """Within the job whose commit this is."""
+        self.jobs.put(connection, stage="more", key=f"more:{name}", priority=Priority.ROUTINE, after="task",
+                      arguments={"name": name} | ({"breaks": True} if breaks else {}))
+
+    def used(self) -> list[str]:
+        """The keys of every job there ever was."""
+        table = "workflow_status" if self.engine.dialect.name == "sqlite" else "dbos.workflow_status"
+        with self.engine.connect() as connection:
+            return list(connection.scalars(sa.text(f"SELECT workflow_uuid FROM {table}")))
+
     def events(self, name: str) -> list[JSON]:
         """Action and detail of what was recorded about a job."""
         columns = audit_event.c
@@ -78,7 +89,13 @@ class Shop:
         def failed(connection: sa.Connection, arguments: JSON, failure: Failure) -> None:
             self.note(connection, arguments, "failed", {"error": failure.error, "reason": failure.reason})
 
+        def more(connection: sa.Connection, arguments: JSON, result: JSON) -> None:
+            if arguments.get("breaks"):
+                raise ZeroDivisionError
+            self.note(connection, arguments, "went on", result)
+
         return [
+            Stage(name="more", queue=Queue.TRIAGE, work=lambda _arguments: {}, failed=failed, commit=more),
             Stage(name="task", queue=Queue.TRIAGE, work=work, commit=commit, failed=failed),
             Stage(name="next", queue=Queue.REPORT, work=lambda _arguments: {}, failed=failed,
                   commit=lambda connection, arguments, result: self.note(connection, arguments, "followed", result)),
@@ -133,6 +150,22 @@ def test_a_commit_that_raises_leaves_neither_event_nor_next_job_and_is_listed_as
     (dead,) = wait_until(lambda: [job for job in shop.jobs.dead() if job.key == f"task:{name}"])
     assert (dead.stage, dead.status, dead.arguments) == ("task", "ERROR", {"name": name})
     assert shop.events(name) == []
+
+
+def test_a_stage_of_the_same_queue_goes_on_in_the_same_job(shop: Shop) -> None:
+    name = shop.name()
+    shop.put(name, lambda: {"found": 1}, commit=lambda connection, *_: shop.go_on(connection, name))
+    shop.wait_for(name, "went on")
+    assert shop.events(name) == [{"action": "done", "found": 1}, {"action": "went on"}]
+    assert f"more:{name}" not in shop.used()
+
+
+def test_a_job_that_dies_in_a_later_stage_names_that_one(shop: Shop) -> None:
+    name = shop.name()
+    shop.put(name, commit=lambda connection, *_: shop.go_on(connection, name, breaks=True))
+    (dead,) = wait_until(lambda: [job for job in shop.jobs.dead() if job.key == f"task:{name}"])
+    assert (dead.stage, dead.arguments) == ("more", {"name": name, "breaks": True})
+    assert [event["action"] for event in shop.events(name)] == ["done"]
 
 
 def test_a_dead_job_that_is_forgotten_frees_its_key(shop: Shop) -> None:

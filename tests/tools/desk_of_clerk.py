@@ -45,7 +45,7 @@ class WrittenDown:
 
     def put(
         self, connection: sa.Connection, *, stage: str, key: str, priority: Priority, arguments: JSON,
-        delay_seconds: float = 0, partition: str = "",
+        delay_seconds: float = 0, partition: str = "", after: str = "",
     ) -> None:
         self.put_jobs.append(Put(stage, key, priority, arguments))
 

@@ -67,7 +67,7 @@ def _stages(running: Jobs, gate: Path, newer_code: bool) -> list[Stage]:
     def commit_first(connection: sa.Connection, arguments: JSON, result: JSON) -> None:
         note(connection, "first", arguments, result)
         running.put(connection, stage="second", key=f"second:{arguments['key']}", priority=Priority.ROUTINE,
-                    arguments=arguments)
+                    arguments=arguments, after="first")
 
     def failed(connection: sa.Connection, arguments: JSON, failure: Failure) -> None:
         note(connection, "failed", arguments, {"reason": failure.reason})

@@ -60,7 +60,7 @@ class StraightJobs:
 
     def put(
         self, connection: sa.Connection, *, stage: str, key: str, priority: Priority, arguments: JSON,
-        delay_seconds: float = 0, partition: str = "",
+        delay_seconds: float = 0, partition: str = "", after: str = "",
     ) -> None:
         if key not in self._used:
             self._used.add(key)
