@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from node.errors import UnusableIdentity
 from node.header.elements import DEFLATED, Buffer, encoding_of, walk
 
-LIMIT = 1 << 20
+LIMIT = 1 << 22
 """Bytes that are looked at, also after inflating. Series Instance UID stands in the first kilobytes;
-a long reference sequence or private group before it may take some hundred more."""
+references to some ten thousand images, or a private group before it, may take megabytes."""
 LONGEST = 256
 """Bytes kept of one value; more than a UID or a code string may have, so that too long stays too long."""
 LAST = 0x0020000E
@@ -24,6 +24,7 @@ FIELDS = {
     0x0020000D: "study_instance_uid",
     LAST: "series_instance_uid",
 }
+IDENTITY = {"sop_instance_uid", "study_instance_uid"}
 _USABLE = re.compile(r"[0-9A-Za-z.]{1,64}")
 
 
@@ -55,7 +56,7 @@ def scan(data: Buffer, transfer_syntax_uid: str, *, last: bool = False) -> Scann
         name = FIELDS.get(element.tag)
         if name is not None and is_whole:
             found.setdefault(name, _latin(head[element.start : min(element.end, element.start + LONGEST)]))
-        if element.tag > LAST or (element.tag == LAST and is_whole):
+        if element.tag > LAST or (element.tag == LAST and is_whole and found.keys() >= IDENTITY):
             passed = True
             break
     return ScannedHead(**found, complete=passed or whole or last or len(head) >= LIMIT)

@@ -132,23 +132,28 @@ class RawSender:
         #: The answer to the association request: type and content of the PDU, None where the connection was closed.
         self.answered: tuple[int, bytes] | None = None
         if associate:
-            self.send(associate_request(contexts, **request))
+            self.send(self.request(**request))
             self.answered = self.read_pdu()
+
+    def request(self, **how: Any) -> bytes:
+        """The association request, as :func:`associate_request` makes it."""
+        return associate_request(self._contexts, **how)
 
     @property
     def accepted(self) -> dict[int, str]:
         """Transfer syntax by the number of the context, of those accepted."""
+        return {content[0]: content[8:].decode() for kind, content in self.items() if kind == 0x21 and content[2] == 0}
+
+    def items(self) -> Iterator[tuple[int, bytes]]:
+        """Type and content of the items of the A-ASSOCIATE-AC."""
         assert self.answered is not None, "the connection was closed"
         kind, value = self.answered
         assert kind == ASSOCIATE_AC, f"answered with PDU type {kind}: {value.hex()}"
-        return {content[0]: content[8:].decode() for kind, content in _items(value[68:])
-                if kind == 0x21 and content[2] == 0}
+        return _items(value[68:])
 
     def user_items(self, kind: int) -> list[bytes]:
         """Items of this type in the user information that came back."""
-        self.accepted  # noqa: B018 - asserts that it is an A-ASSOCIATE-AC
-        assert self.answered is not None
-        user = next(content for number, content in _items(self.answered[1][68:]) if number == 0x50)
+        user = next(content for number, content in self.items() if number == 0x50)
         return [content for number, content in _items(user) if number == kind]
 
     def send(self, value: bytes) -> None:
