@@ -1,10 +1,14 @@
-"""DIMSE statuses by the standard's names, and which of the node's errors is answered with which."""
+"""DIMSE statuses: the standard's names, what each is answered for, and which of the node's errors means which.
+
+:data:`CAUSES` is the one table: the conformance statement prints it, and a test holds every status to a row.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from enum import IntEnum
+from typing import NamedTuple
 
 from node.errors import BadInput, ClassMismatch, NodeError, NotAuthorised, OutOfSpace, UnusableIdentity
 
@@ -32,6 +36,57 @@ class Status(IntEnum):
     DATA_SET_DOES_NOT_MATCH_SOP_CLASS = 0xA900
     #: Error: cannot understand. Study, Series or SOP Instance UID is missing or unusable.
     CANNOT_UNDERSTAND = 0xC000
+
+
+class Cause(NamedTuple):
+    """One line of the table. ``name`` is the standard's for the status in this service, ``cause`` is ours."""
+
+    service: str
+    status: Status
+    name: str
+    cause: str
+
+
+CAUSES: tuple[Cause, ...] = (
+    Cause("C-ECHO", Status.SUCCESS, "Success", "Always."),
+    Cause("C-STORE", Status.SUCCESS, "Success",
+          "The data set, its row and its audit event are on disk. The same SOP Instance again is a Success too. "
+          "Nothing is said about pixels."),
+    Cause("C-STORE", Status.OUT_OF_RESOURCES, "Refused: Out of resources",
+          "Less than `receive.min_free_disk_mb` is free, or the disk is full. Nothing is kept."),
+    Cause("C-STORE", Status.PROCESSING_FAILURE, "Failure: Processing failure",
+          "Disk or database refused, or something nobody expected. Nothing is kept; sending again may help."),
+    Cause("C-STORE", Status.SOP_CLASS_NOT_SUPPORTED, "Refused: SOP Class not supported",
+          "The presentation context was not accepted for the class of the command. Nothing is kept."),
+    Cause("C-STORE", Status.NOT_AUTHORISED, "Refused: Not authorized",
+          "The sender may associate, but is not one of `receive.allowed_peers`. Nothing is kept."),
+    Cause("C-STORE", Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, "Error: Data Set does not match SOP Class",
+          "The SOP Class UID of the data set is not that of the command. Nothing is kept."),
+    Cause("C-STORE", Status.CANNOT_UNDERSTAND, "Error: Cannot understand",
+          "Study, Series or SOP Instance UID cannot be read, or is not 1 to 64 of `[0-9A-Za-z.]`. "
+          "The bytes are kept in quarantine."),
+    Cause("N-ACTION", Status.SUCCESS, "Success",
+          "The request for storage commitment is on record. Nothing is committed by this answer."),
+    Cause("N-ACTION", Status.PROCESSING_FAILURE, "Failure: Processing failure",
+          "Disk or database refused, or something nobody expected."),
+    Cause("N-ACTION", Status.NO_SUCH_SOP_INSTANCE, "Failure: No such SOP Instance",
+          "Not the well-known SOP Instance of the Storage Commitment Push Model."),
+    Cause("N-ACTION", Status.INVALID_ARGUMENT_VALUE, "Failure: Invalid argument value",
+          "The Action Information is missing, or names no transaction or no instance."),
+    Cause("N-ACTION", Status.NO_SUCH_ACTION, "Failure: No such action", "Another Action Type than 1."),
+    Cause("N-ACTION", Status.NOT_AUTHORISED, "Refused: Not authorized",
+          "Storage commitment is off, or nothing says where the sender could be told the outcome."),
+    Cause("N-EVENT-REPORT", Status.SUCCESS, "Success", "What the archive committed and failed is on record."),
+    Cause("N-EVENT-REPORT", Status.PROCESSING_FAILURE, "Failure: Processing failure",
+          "Disk or database refused, or something nobody expected."),
+    Cause("N-EVENT-REPORT", Status.NO_SUCH_SOP_INSTANCE, "Failure: No such SOP Instance",
+          "Not the well-known SOP Instance of the Storage Commitment Push Model."),
+    Cause("N-EVENT-REPORT", Status.NO_SUCH_EVENT_TYPE, "Failure: No such event type",
+          "Another Event Type than 1 or 2."),
+    Cause("N-EVENT-REPORT", Status.INVALID_ARGUMENT_VALUE, "Failure: Invalid argument value",
+          "The Transaction UID is missing, or nobody here asked for it."),
+)
+"""In the order of the services, Success first."""
 
 
 BY_ERROR: tuple[tuple[type[NodeError], Status], ...] = (

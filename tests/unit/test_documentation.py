@@ -12,6 +12,7 @@ import pytest
 import typer.main
 
 import node
+from handlers.statuses import CAUSES, Status
 from node import errors
 from node.config import Config
 from tests.tools.settings import keys_of
@@ -126,3 +127,8 @@ def test_every_make_target_of_the_readme_exists() -> None:
 
 def test_the_changelog_tells_about_this_version() -> None:
     assert f"## {node.__version__}" in text_of("CHANGELOG.md")
+
+
+def test_every_status_that_is_answered_has_its_causes() -> None:
+    assert set(Status) == {cause.status for cause in CAUSES}
+    assert len({(cause.service, cause.status) for cause in CAUSES}) == len(CAUSES)
