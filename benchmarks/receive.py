@@ -1,6 +1,6 @@
 """Speed of receiving, side by side with DCMTK's storescp, Orthanc and pynetdicom's storescp, in one interleaved run.
 
-    python benchmarks/receive.py [--rounds 7] [--quick] [--only shipped nodelay resting work] [--json FILE]
+    python benchmarks/receive.py [--rounds 7] [--quick] [--only shipped nodelay resting] [--json FILE]
 
 Every receiver starts fresh in a fresh folder for every run, and every byte it stored is compared with what was
 sent. Ratios are taken within each round; medians are printed, as Markdown. With ours an instance is on disk and
@@ -20,7 +20,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
 
-from benchmarks.receiving import machine, tables
+from benchmarks.receiving import machine, resting, tables
 from benchmarks.receiving.figures import Run, Runs, Setting
 from benchmarks.receiving.receivers import ORTHANC, STORESCP, Receiver, find
 from benchmarks.receiving.rounds import INSTANCES, cells, measure
@@ -31,13 +31,15 @@ QUICK = 2
 """Rounds of a quick run, which also sends a quarter of the instances."""
 
 TABLES = {"shipped": Setting.AS_SHIPPED, "nodelay": Setting.NODELAY}
+RESTING = "resting"
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=0, help=f"default {ROUNDS}")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} rounds of a quarter of the instances")
-    parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES), help="tables to make")
+    parser.add_argument("--only", nargs="+", choices=[*TABLES, RESTING], default=[*TABLES, RESTING],
+                        help="tables to make")
     parser.add_argument("--receivers", nargs="+", default=[], help="names, such as storescp 'ours standard'")
     parser.add_argument("--json", type=Path, help="append raw figures, one object a line")
     parser.add_argument("--base", type=Path, help="folder on the disk to measure; default that for temporary files")
@@ -64,14 +66,17 @@ def _measured(arguments: argparse.Namespace, work: Path) -> int:
         return 2
     print(machine.described(receivers, work))
     print(*(f"- {line}" for line in left_out), sep="\n", flush=True)
-    failed = [_one_table(TABLES[name], arguments, receivers, work) for name in arguments.only]
+    failed = [_one_table(setting, arguments, receivers, work) for name, setting in TABLES.items()
+              if name in arguments.only]
+    if RESTING in arguments.only:
+        failed.append(_resting(arguments, receivers, work))
     print(f"- load after: {machine.load()}")
     return 1 if any(failed) else 0
 
 
 def _one_table(setting: Setting, arguments: argparse.Namespace, receivers: Sequence[Receiver], work: Path) -> bool:
     """Print it; whether a run failed."""
-    rounds = arguments.rounds or (QUICK if arguments.quick else ROUNDS)
+    rounds = _rounds(arguments)
     workloads = _drawn(setting, arguments.quick, work)
     made: list[Run] = []
     for run in measure(setting, workloads, receivers, rounds, work, _tell):
@@ -85,10 +90,28 @@ def _one_table(setting: Setting, arguments: argparse.Namespace, receivers: Seque
     return bool(runs.failed())
 
 
+def _resting(arguments: argparse.Namespace, receivers: Sequence[Receiver], work: Path) -> bool:
+    """Print what receivers cost besides; whether one failed."""
+    workload = draw(Kind.DX, INSTANCES[Setting.NODELAY][Kind.DX], work / "images" / RESTING)
+    rounds = min(_rounds(arguments), resting.MOST_ROUNDS)
+    made = list(resting.measure(receivers, workload, rounds, work, _tell))
+    for figures in made:
+        _append(arguments.json, asdict(figures))
+    print(f"\n### Memory, set-up, idle associations\n\nMedians of {rounds} rounds; growth is the peak while "
+          f"{resting.LOADED_ASSOCIATIONS} associations send {len(workload.files)} x {Kind.DX.title}; "
+          f"{resting.IDLE_ASSOCIATIONS} associations are idle for {resting.IDLE_SECONDS:g} s.\n")
+    print(resting.shown(made, receivers), flush=True)
+    return len(made) < rounds * len(receivers)
+
+
+def _rounds(arguments: argparse.Namespace) -> int:
+    return int(arguments.rounds or (QUICK if arguments.quick else ROUNDS))
+
+
 def _drawn(setting: Setting, quick: bool, work: Path) -> Mapping[Kind, Workload]:
     drawn = {}
     for kind, count in INSTANCES[setting].items():
-        drawn[kind] = draw(kind, count // 4 if quick else count, work / setting.name / kind.name)
+        drawn[kind] = draw(kind, count // 4 if quick else count, work / "images" / f"{setting.name}-{kind.name}")
     return drawn
 
 
