@@ -4,7 +4,7 @@ ARGS ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: help demo run test test-gpu lint bench bench-receive corpus clean
+.PHONY: help demo run test test-gpu lint bench bench-receive soak corpus clean
 
 help:
 	@echo "make demo       node, demo models and a small PACS on drawn studies (ARGS=--exit ends by itself)"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      time from arrival to flag, as a table"
 	@echo "make bench-receive  speed of receiving beside DCMTK, Orthanc and pynetdicom (ARGS=--quick for a first look)"
+	@echo "make soak       20 000 instances over 20 associations: memory, threads, descriptors (ARGS='--engine fast')"
 	@echo "make corpus     drawn studies and their truth, written to build/corpus"
 	@echo "make clean      remove .venv and build"
 
@@ -39,6 +40,9 @@ bench: .venv/installed
 
 bench-receive: .venv/installed
 	$(BIN)/python benchmarks/receive.py $(ARGS)
+
+soak: .venv/installed
+	$(BIN)/python benchmarks/soak.py $(ARGS)
 
 corpus: .venv/installed
 	@echo "Writing drawn studies and truth.json to build/corpus"

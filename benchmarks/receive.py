@@ -1,6 +1,6 @@
 """Speed of receiving, side by side with DCMTK's storescp, Orthanc and pynetdicom's storescp, in one interleaved run.
 
-    python benchmarks/receive.py [--rounds 7] [--quick] [--only shipped nodelay resting] [--json FILE]
+    python benchmarks/receive.py [--rounds 7] [--quick] [--only shipped nodelay resting work] [--json FILE]
 
 Every receiver starts fresh in a fresh folder for every run, and every byte it stored is compared with what was
 sent. Ratios are taken within each round; medians are printed, as Markdown. With ours an instance is on disk and
@@ -20,9 +20,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
 
-from benchmarks.receiving import machine, resting, tables
+from benchmarks.receiving import machine, resting, tables, working
 from benchmarks.receiving.figures import Run, Runs, Setting
-from benchmarks.receiving.receivers import ORTHANC, STORESCP, Receiver, find
+from benchmarks.receiving.receivers import ORTHANC, STORESCP, NotReceived, Receiver, find
 from benchmarks.receiving.rounds import INSTANCES, cells, measure
 from benchmarks.receiving.workloads import Kind, Workload, draw
 
@@ -31,15 +31,16 @@ QUICK = 2
 """Rounds of a quick run, which also sends a quarter of the instances."""
 
 TABLES = {"shipped": Setting.AS_SHIPPED, "nodelay": Setting.NODELAY}
-RESTING = "resting"
+RESTING, WORK = "resting", "work"
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=0, help=f"default {ROUNDS}")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} rounds of a quarter of the instances")
-    parser.add_argument("--only", nargs="+", choices=[*TABLES, RESTING], default=[*TABLES, RESTING],
+    parser.add_argument("--only", nargs="+", choices=[*TABLES, RESTING, WORK], default=[*TABLES, RESTING],
                         help="tables to make")
+    parser.add_argument("--with-work", action="store_true", help="also the rate while studies are analysed")
     parser.add_argument("--receivers", nargs="+", default=[], help="names, such as storescp 'ours standard'")
     parser.add_argument("--json", type=Path, help="append raw figures, one object a line")
     parser.add_argument("--base", type=Path, help="folder on the disk to measure; default that for temporary files")
@@ -70,6 +71,8 @@ def _measured(arguments: argparse.Namespace, work: Path) -> int:
               if name in arguments.only]
     if RESTING in arguments.only:
         failed.append(_resting(arguments, receivers, work))
+    if WORK in arguments.only or arguments.with_work:
+        failed.append(_working(arguments, receivers, work))
     print(f"- load after: {machine.load()}")
     return 1 if any(failed) else 0
 
@@ -102,6 +105,21 @@ def _resting(arguments: argparse.Namespace, receivers: Sequence[Receiver], work:
           f"{resting.IDLE_ASSOCIATIONS} associations are idle for {resting.IDLE_SECONDS:g} s.\n")
     print(resting.shown(made, receivers), flush=True)
     return len(made) < rounds * len(receivers)
+
+
+def _working(arguments: argparse.Namespace, receivers: Sequence[Receiver], work: Path) -> bool:
+    """Print the rate of a whole node at work and alone; whether one failed."""
+    rounds, made, problem = min(_rounds(arguments), working.MOST_ROUNDS), [], ""
+    try:
+        for figures in working.measure([one.engine for one in receivers if one.ours], rounds, work, _tell):
+            made.append(figures)
+            _append(arguments.json, asdict(figures))
+    except NotReceived as error:
+        problem = f"\n- failed: {error}"
+    print(f"\n### C-STORE while studies are analysed\n\nMedians of {rounds} rounds of {working.FLOOD_SECONDS:g} s; "
+          "a whole node with the demo models gets one drawn study a second besides.\n")
+    print(working.shown(made) + problem, flush=True)
+    return bool(problem)
 
 
 def _rounds(arguments: argparse.Namespace) -> int:

@@ -40,19 +40,20 @@ class NotReceived(Exception):
 class Receiver:
     """A program to be started in a folder of its own.
 
-    ``prepare(folder, port)`` writes what it needs into the folder and returns the command;
-    ``stored`` is where its instances lie below the folder, ``database`` our rows, if it is ours.
+    ``prepare(folder, port)`` writes what it needs into the folder and returns the command; ``stored`` is where
+    its instances lie below the folder. Of ours also the engine, and where the rows are.
     """
 
     name: str
     version: str
     prepare: Callable[[Path, int], Sequence[str]]
     stored: str
+    engine: str = ""
     database: str = ""
 
     @property
     def ours(self) -> bool:
-        return bool(self.database)
+        return bool(self.engine)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +100,7 @@ def ours(engine: str, work: Path) -> Receiver | str:
         return [sys.executable, "-m", "node", "run", "--role", "receiver", "--config", str(config)]
 
     return Receiver(name=f"ours {engine}", version=__version__, prepare=prepare,
-                    stored="data/instances", database="data/node.sqlite")
+                    stored="data/instances", engine=engine, database="data/node.sqlite")
 
 
 def write_config(folder: Path, port: int, engine: str = "standard", **sections: Any) -> Path:

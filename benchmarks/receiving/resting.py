@@ -33,7 +33,7 @@ AT_MOST = (100.0, 20.0, 10.0, 0.1)
 
 @dataclass(frozen=True, kw_only=True)
 class Resting:
-    """Figures of one receiver in one round; None where it does not take several associations at once."""
+    """Figures of one receiver in one round; None where it does not take so many associations at once."""
 
     receiver: str
     pss_mb: float
@@ -106,7 +106,7 @@ def _idle_percent(started: Running) -> float | None:
         for _ in range(IDLE_ASSOCIATIONS):
             try:
                 stack.enter_context(_opened(started.port)[0])
-            except TimeoutError:  # it serves one after the other
+            except (TimeoutError, NotReceived):  # it does not take so many
                 return None
         return max(0.0, _busy(started.pid) - alone) / IDLE_ASSOCIATIONS * 100
 
