@@ -18,11 +18,15 @@ REQUEST_STORAGE_COMMITMENT = 1
 """The only Action Type ID there is (PS3.4 table J.3-1)."""
 
 
-def handle_action(event: Event, on_request: Callable[[CommitmentRequest], None]) -> tuple[int, None]:
+def handle_action(
+    event: Event, on_request: Callable[[CommitmentRequest], None], watch: Callable[[Association], None]
+) -> tuple[int, None]:
     """Storage Commitment Push Model as SCP (PS3.4 J.3.2): Success says that the request is on record, no more.
 
-    ``on_request`` raises NotAuthorised for a sender that could not be told the outcome.
+    ``on_request`` raises NotAuthorised for a sender that could not be told the outcome. ``watch`` is shown the
+    association before the answer.
     """
+    watch(event.assoc)
     return answer("N-ACTION", lambda: on_request(_request(event))), None
 
 

@@ -119,13 +119,6 @@ class ReceiveSection(Section):
     storage_commitment: CommitmentSCP = CommitmentSCP()
     tls: ReceiveTLS = ReceiveTLS()
 
-    @field_validator("engine")
-    @classmethod
-    def only_what_exists(cls, value: str) -> str:
-        if value != "standard":
-            raise ValueError("this version has the 'standard' engine only")
-        return value
-
     @property
     def low_disk_watermark_mb(self) -> int:
         """``low_disk_mb``, or its default: twice ``min_free_disk_mb``."""

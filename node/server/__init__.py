@@ -3,7 +3,8 @@
 The ``standard`` engine is pynetdicom with three hooks: sockets that do not stall a peer
 (:mod:`node.server.transport`), presentation contexts that are built once
 (:mod:`node.server.contexts`), and C-STORE data sets streamed to intake (:mod:`handlers.c_store`).
-They use names that pynetdicom calls private, so its version is pinned below 3.1.
+The ``fast`` engine replaces the first and the last of them, on the plain port, by
+:mod:`node.fast_store`. Both use names that pynetdicom calls private, so its version is pinned below 3.1.
 """
 
 from node.server.serving import Server

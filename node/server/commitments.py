@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from io import BytesIO
 
 import sqlalchemy as sa
+from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import N_ACTION_RSP, N_EVENT_REPORT_RSP
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.dsutils import encode
-from pynetdicom.dul import DULServiceProvider
 from pynetdicom.events import Event
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
@@ -91,6 +91,11 @@ class Commitments:
         with transaction(self._engine) as connection:
             take(connection, self._chain, request, self._archive)
 
+    def watch(self, association: Association) -> None:
+        """Look out for what is sent and received on an association on which somebody asks."""
+        association.bind(evt.EVT_DIMSE_SENT, self.on_sent)
+        association.bind(evt.EVT_DIMSE_RECV, self.on_received)
+
     def on_sent(self, event: Event) -> None:
         """A request was answered: from now on its association may be told the outcome."""
         if isinstance(event.message, N_ACTION_RSP) and event.message.command_set.Status == SUCCESS:
@@ -122,11 +127,7 @@ class Commitments:
         self._errands.put(None)
 
     def _watch(self, opened: _Open) -> None:
-        """pynetdicom's own association sends whatever any thread gives it; one that is driven otherwise need not."""
-        name = Identity.of(opened.association).association
-        self._open.setdefault(name, opened)
-        if type(opened.association.dul) is not DULServiceProvider:
-            self._end(name)
+        self._open.setdefault(Identity.of(opened.association).association, opened)
 
     def _tell(self) -> None:
         at = time.monotonic()

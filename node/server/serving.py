@@ -116,7 +116,7 @@ class Server:
                 (host, port), contexts=contexts, ssl_context=context, evt_handlers=self._handlers(),
                 server_class=Listener, request_handler=AssociationMaker, intake=self._intake,
                 on_no_handshake=self._note_no_handshake,
-                share_port=self._config.receive.processes > 1,
+                share_port=self._config.receive.processes > 1, is_fast=self._is_fast(context),
             )
         except OSError as error:
             raise ConfigurationError(
@@ -131,8 +131,6 @@ class Server:
 
     def _handlers(self) -> list[tuple[object, ...]]:
         """Everything the node answers, on one screen."""
-        reports: list[tuple[object, ...]] = [
-            (evt.EVT_DIMSE_SENT, self._commitments.on_sent), (evt.EVT_DIMSE_RECV, self._commitments.on_received)]
         return [
             (evt.EVT_REQUESTED, handle_requested, [self._gate, self._record]),
             (evt.EVT_REQUESTED, handle_proposal, [self._commitments.may_report]),
@@ -143,10 +141,13 @@ class Server:
             (evt.EVT_CONN_CLOSE, handle_closed),
             (evt.EVT_C_ECHO, handle_echo),
             (evt.EVT_C_STORE, handle_store),
-            (evt.EVT_N_ACTION, handle_action, [self._commitments.take]),
+            (evt.EVT_N_ACTION, handle_action, [self._commitments.take, self._commitments.watch]),
             (evt.EVT_N_EVENT_REPORT, handle_event_report, [self._on_commitment]),
-            *(reports if self._commitments.offered else []),
         ]
+
+    def _is_fast(self, context: ssl.SSLContext | None) -> bool:
+        """Whether a port is served by the fast engine, which reads the socket itself and knows no TLS."""
+        return context is None and self._config.receive.engine == "fast"
 
     def _note_no_handshake(self, source_host: str, reason: str) -> None:
         """A connection to the TLS port came to nothing."""

@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, ClassVar
 
 from pynetdicom.association import Association
-from pynetdicom.timer import Timer
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from handlers.association import THREAD_PREFIX, source_host
 from handlers.c_store import StreamingDimse
+from node.fast_store import FastAssociation, SteadyTimer
 from node.intake import Intake
 from node.tls import handshake_failure
 
@@ -75,34 +74,6 @@ class PromptSocket(AssociationSocket):  # type: ignore[misc]
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
-class SteadyTimer(Timer):  # type: ignore[misc]
-    """A pynetdicom timer that does not look at the wall clock: setting that ends no association and keeps none."""
-
-    _began: float | None = None
-    _ended: float | None = None
-
-    @property
-    def expired(self) -> bool:
-        """Whether it was started and has no seconds left."""
-        return self.timeout is not None and self._began is not None and self.remaining < 0
-
-    @property
-    def remaining(self) -> float:
-        """Seconds until it expires; all of them before it is started."""
-        if self.timeout is None or self._began is None:
-            return float(self.timeout or 1)
-        end = time.monotonic() if self._ended is None else self._ended
-        return float(self.timeout - (end - self._began))
-
-    def start(self) -> None:
-        """Begin, or begin again."""
-        self._began, self._ended = time.monotonic(), None
-
-    def stop(self) -> None:
-        """Stop counting."""
-        self._ended = time.monotonic()
-
-
 def keep_alive(connection: socket.socket) -> None:
     """Let the kernel find out that a silent peer is gone, and keep firewalls on the way from forgetting it."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -117,6 +88,8 @@ class AssociationMaker(RequestHandler):  # type: ignore[misc]
     def _create_association(self) -> Association:
         association = super()._create_association()
         association.name = f"{THREAD_PREFIX}{uuid.uuid4().hex}"
+        if self.server.is_fast:
+            return FastAssociation.adopt(association, self.server.intake)
         association.dul.socket = PromptSocket.adopt(
             association.dul.socket, self.ae.maximum_pdu_size, self.ae.network_timeout)
         association.dul._idle_timer = SteadyTimer(self.ae.network_timeout)
@@ -126,7 +99,8 @@ class AssociationMaker(RequestHandler):  # type: ignore[misc]
 
 
 class Listener(ThreadedAssociationServer):  # type: ignore[misc]
-    """One listening port. ``share_port`` lets several processes listen on it.
+    """One listening port. ``share_port`` lets several processes listen on it; ``is_fast`` chooses
+    the engine.
 
     ``on_no_handshake`` is told the address of a peer with which TLS failed, and why.
     """
@@ -134,10 +108,11 @@ class Listener(ThreadedAssociationServer):  # type: ignore[misc]
     request_queue_size: ClassVar[int] = BACKLOG
 
     def __init__(
-        self, *arguments: Any, intake: Intake, share_port: bool, on_no_handshake: Callable[[str, str], None],
-        **more: Any,
+        self, *arguments: Any, intake: Intake, share_port: bool, is_fast: bool,
+        on_no_handshake: Callable[[str, str], None], **more: Any,
     ) -> None:
         self.intake = intake
+        self.is_fast = is_fast
         self._share_port = share_port
         self._on_no_handshake = on_no_handshake
         self._shaking: set[ssl.SSLSocket] = set()

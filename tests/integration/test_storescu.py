@@ -25,10 +25,10 @@ PROPOSED = {
 
 
 @pytest.fixture
-def node(sqlite_url: str, tmp_path: Path) -> Iterator[Receiver]:
+def node(sqlite_url: str, tmp_path: Path, engine_name: str) -> Iterator[Receiver]:
     engine: sa.Engine = connect(sqlite_url)
     metadata.create_all(engine)
-    with receiver(engine, tmp_path / "data") as node:
+    with receiver(engine, tmp_path / "data", receive={"engine": engine_name}) as node:
         yield node
     engine.dispose()
 

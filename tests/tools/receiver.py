@@ -29,7 +29,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 CHAIN = "receiver-test"
-ENGINES = ("standard",)
+ENGINES = ("standard", "fast")
 """Values of ``receive.engine`` that receiving is tested with."""
 
 
