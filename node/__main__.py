@@ -169,22 +169,20 @@ def worklist_command(
 @app.command()
 def complete(study: StudyUID, config: ConfigFile = None) -> None:
     """Complete a study now instead of waiting for its quiet time."""
-    from node import studies
-
+    from node import versions
 
     with _writing(config) as connection:
-        studies.request_complete(connection, COMMAND_CHAIN, study)
+        versions.request_complete(connection, COMMAND_CHAIN, study)
     typer.echo(f"study {study} will be completed")
 
 
 @app.command()
 def replay(study: StudyUID, config: ConfigFile = None) -> None:
     """Run a study again as a new version, from the stored instances."""
-    from node import studies
-
+    from node import versions
 
     with _writing(config) as connection:
-        studies.request_replay(connection, COMMAND_CHAIN, study)
+        versions.request_replay(connection, COMMAND_CHAIN, study)
     typer.echo(f"study {study} will be run again")
 
 

@@ -126,6 +126,8 @@ def run_clerk(base: Base) -> None:
     from node.jobs import Jobs, Queue
     from node.stages import planning, sending
     from node.studies import Hooks, Studies
+    from node.timers import Clock
+    from node.versions import Versions
 
     config, chain = base.config, base.slot.name
     jobs = Jobs(base.engine, chain, pipeline.QUEUE_OF)
@@ -140,16 +142,18 @@ def run_clerk(base: Base) -> None:
     for job in known:
         jobs.register(job)
     jobs.start({Queue.REPORT: 4, Queue.SEND: 8})
-    studies = Studies(base.engine, chain, config.study, jobs.put, Hooks(
+    clock = Clock()
+    studies = Studies(chain, config.study, Hooks(
         eligible=lambda head, caller: planning.eligible_late(
             config.pipelines, desk.prompt_sets, desk.today(), head, caller),
-        accepted=lambda connection, arrival, study: pipeline.accepted(desk, connection, arrival, study)))
+        accepted=lambda connection, arrival, study: pipeline.accepted(desk, connection, arrival, study)), clock)
     retention = Retention(base.engine, config.node.data_dir, chain, config.retention,
                           [one.name for one in config.destinations if one.storage_commitment])
     rounds = InPieces(60.0, retention.make_room), InPieces(3600.0, retention.expire)
     clerk = Clerk(
         engine=base.engine, chain=chain, jobs=jobs, failed={job.name: job.failed for job in known},
         settings=config.delivery, data_dir=config.node.data_dir, studies=studies,
+        versions=Versions(base.engine, chain, config.study, jobs.put, clock),
         duties=[*(Every(1.0, one.turn) for one in rounds), Every(0.2, relay.turn), Every(3600.0, relay.tidy)],
         arrivals=arrivals.Arrivals(base.engine, config.node.data_dir))
     bell = Bell(clerk.woken)

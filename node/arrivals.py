@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from node import header, routing
 from node.database import instance, node_state, reading, rejection, report
-from node.domain import ImageHead, InstanceState, ReceivedInstance
+from node.domain import ImageHead, InstanceState, Lane, ReceivedInstance
 from node.errors import BadInput, StorageError
 
 DEVICE_UID_PREFIX = "device_uid:"
@@ -59,20 +59,29 @@ class Arrivals:
     def __init__(self, engine: sa.Engine, data_dir: Path) -> None:
         self._engine = engine
         self._data_dir = data_dir
+        new = instance.c.state == InstanceState.RECEIVED.value
+        self._oldest = sa.select(instance.c.sop_instance_uid).where(
+            new, instance.c.lane == sa.bindparam("lane"), instance.c.id.not_in(sa.bindparam("but", expanding=True)),
+        ).order_by(instance.c.id).limit(sa.bindparam("limit", type_=sa.Integer))
+        self._first = sa.select(sa.func.min(instance.c.id)).where(
+            new, instance.c.sop_instance_uid.in_(sa.bindparam("uids", expanding=True)),
+        ).group_by(instance.c.sop_instance_uid)
 
-    def waiting(self, limit: int, but: Collection[int] = ()) -> list[ReceivedInstance]:
-        """The oldest instances nobody looked at, at most one per SOP Instance UID, so that order decides.
+    def waiting(self, lane: Lane, limit: int, but: Collection[int] = ()) -> list[ReceivedInstance]:
+        """The oldest instances of a lane that nobody looked at, at most one per SOP Instance UID.
 
-        ``but`` names rows to leave alone for now.
+        Instances of one UID are taken in their order: where an older one waits in another lane, it is taken
+        instead. ``but`` names rows to leave alone for now, and with them what came later under their UIDs.
         """
-        query = sa.select(instance).where(
-            instance.c.state == InstanceState.RECEIVED.value, instance.c.id.not_in(list(but)))
         with reading(self._engine) as connection:
-            rows = connection.execute(query.order_by(instance.c.id).limit(limit)).all()
-        first: dict[str, ReceivedInstance] = {}
-        for row in rows:
-            first.setdefault(row.sop_instance_uid, received(row))
-        return list(first.values())
+            oldest = connection.scalars(self._oldest, {"lane": lane.value, "but": list(but), "limit": limit})
+            uids = list(dict.fromkeys(oldest))
+            if not uids:
+                return []
+            ids = connection.scalars(self._first, {"uids": uids}).all()
+            rows = connection.execute(
+                sa.select(instance).where(instance.c.id.in_(set(ids) - set(but))).order_by(instance.c.id)).all()
+        return [received(row) for row in rows]
 
     def classify(self, arrived: ReceivedInstance) -> Arrival:
         """Read the file and compare it with what is already there.
@@ -146,7 +155,7 @@ def received(row: sa.Row[Any]) -> ReceivedInstance:
              "transfer_syntax_uid", "modality", "path", "size", "calling_ae_title", "called_ae_title", "source_host")
     values = {name: getattr(row, name) for name in names}
     return ReceivedInstance(**values, received_at=datetime.fromtimestamp(row.received_at, UTC),
-                            state=InstanceState(row.state))
+                            state=InstanceState(row.state), lane=Lane(row.lane))
 
 
 def gone(connection: sa.Connection, study_instance_uid: str) -> str:

@@ -16,16 +16,21 @@ from node import audit, delivery, roles
 from node.arrivals import Arrival, Arrivals
 from node.config import DeliverySection
 from node.database import transaction
-from node.domain import JSON, InstanceState, ReceivedInstance
+from node.domain import JSON, InstanceState, Lane, ReceivedInstance
 from node.errors import NodeError, StorageError
 from node.jobs import DeadJob, Failure, Jobs
 from node.stages import pictures
 from node.studies import Studies
+from node.versions import Versions
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
 BATCH = 64
+OTHERS_BATCH = 8
+"""Of what is not fresh only a few are read at a time, so that what is fresh never waits long for its turn."""
+OTHERS_SECONDS = 0.05
+OTHERS = (Lane.HISTORICAL, Lane.PRIOR)
 POSTPONED_SECONDS = 10.0
 
 
@@ -51,6 +56,7 @@ class Clerk:
     chain: str
     arrivals: Arrivals
     studies: Studies
+    versions: Versions
     jobs: Jobs
     #: What a stage does when its job failed, by stage name.
     failed: Mapping[str, Callable[[sa.Connection, JSON, Failure], None]]
@@ -68,7 +74,8 @@ class Clerk:
     def run(self) -> None:
         """Round after round until stopped; a database that is away is waited for."""
         duties = (
-            Every(0.0, self.book), Every(0.1, self.studies.complete_due), Every(0.5, self.requeue),
+            Every(0.0, self.book_fresh), Every(OTHERS_SECONDS, self.book_others),
+            Every(0.1, self.versions.complete_due), Every(0.5, self.requeue),
             Every(10.0, self.bury), Every(60.0, self.anchor), Every(3600.0, self.tidy), *self.duties,
         )
         while not self.stopping.is_set():
@@ -92,11 +99,30 @@ class Clerk:
             self.stopping.wait(1.0)
 
     def book(self) -> int:
-        """Read and book a batch of what arrived; how many instances. One that fails keeps no other from its place."""
+        """Read and book some of what arrived, the fresh lane first; how many instances."""
+        return self.book_fresh() or self.book_others()
+
+    def book_fresh(self) -> int:
+        """A batch of the fresh lane."""
+        found = self._waiting(Lane.FRESH, BATCH)
+        self.more = len(found) == BATCH
+        return self._book(found)
+
+    def book_others(self) -> int:
+        """A few of the other lanes, while nothing fresh fills a batch."""
+        if self.more:
+            return 0
+        return self._book(next(filter(None, (self._waiting(lane, OTHERS_BATCH) for lane in OTHERS)), []))
+
+    def _waiting(self, lane: Lane, limit: int) -> list[ReceivedInstance]:
         now = time.monotonic()
         self.postponed = {key: until for key, until in self.postponed.items() if until > now}
-        found = self.arrivals.waiting(BATCH, self.postponed)
-        self.more = len(found) == BATCH
+        return self.arrivals.waiting(lane, limit, self.postponed)
+
+    def _book(self, found: Sequence[ReceivedInstance]) -> int:
+        """How many were booked. One that fails keeps no other from its place."""
+        if not found:
+            return 0
         arrivals = [arrival for one in found if (arrival := self._classified(one)) is not None]
         try:
             self._record(arrivals)

@@ -43,8 +43,8 @@ instance = _table(
     "instance",
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
     _column("sop_class_uid", UID),
-    _column("sop_instance_uid", UID, index=True),
-    _column("study_instance_uid", UID, index=True),
+    _column("sop_instance_uid", UID),
+    _column("study_instance_uid", UID),
     _column("series_instance_uid", UID),
     _column("transfer_syntax_uid", UID),
     _column("modality", sa.Text, ""),
@@ -61,7 +61,9 @@ instance = _table(
     _column("evidence", sa.Boolean, False),
     _column("reason", sa.Text, ""),
 )
-sa.Index("instance_state", instance.c.state, instance.c.id)
+sa.Index("instance_state", instance.c.state, instance.c.lane, instance.c.id)
+sa.Index("instance_sop", instance.c.sop_instance_uid, instance.c.state)
+sa.Index("instance_study", instance.c.study_instance_uid, instance.c.state)
 #: Two clerks must not accept one SOP Instance twice.
 sa.Index("instance_accepted", instance.c.sop_instance_uid, unique=True,
          sqlite_where=instance.c.state == "accepted", postgresql_where=instance.c.state == "accepted")
@@ -105,10 +107,8 @@ expected_instance = _table(
     "expected_instance",
     sa.Column("announcement_uid", UID, primary_key=True),
     sa.Column("sop_instance_uid", UID, primary_key=True),
-    _column("study_instance_uid", UID, index=True),
-    _column("series_instance_uid", UID, ""),
 )
-"""What a finished announcement says belongs to its study."""
+"""Instances that an announcement names, until a version was started on them."""
 
 commitment_request = _table(
     "commitment_request",
@@ -162,11 +162,13 @@ study = _table(
     #: An operator or a command asked to complete, or to run again, now.
     _column("complete_requested", sa.Boolean, False),
     _column("replay_requested", sa.Boolean, False),
-    #: Instances the source archive counts, and when it was asked; null when it was not, or does not say.
-    sa.Column("source_count", sa.Integer, nullable=True),
+    #: How many more instances the source archive has than the node, and when it was asked; null when it does not say.
+    sa.Column("source_missing", sa.Integer, nullable=True),
     sa.Column("source_asked_at", Seconds, nullable=True),
 )
-sa.Index("study_open", study.c.open)
+sa.Index("study_open", study.c.open, study.c.lane, study.c.last_received_at)
+sa.Index("study_complete_requested", study.c.complete_requested)
+sa.Index("study_replay_requested", study.c.replay_requested)
 
 run = _table(
     "run",
@@ -181,6 +183,7 @@ run = _table(
     _column("state", sa.String(16), "running"),
     _column("reason", sa.Text, ""),
 )
+sa.Index("run_state", run.c.state)
 
 score = _table(
     "score",

@@ -221,6 +221,8 @@ def _early_job(desk: Desk) -> Job:
 def accepted(desk: Desk, connection: sa.Connection, arrival: Arrival, study: Study) -> None:
     """An instance was booked: put its study on the list and, for a projection, score it at once."""
     found = arrival.instance
+    if study.lane is Lane.PRIOR:
+        return  # nobody is to read it
     worklist.open_entry(connection, found.study_instance_uid, found.received_at.timestamp())
     if study.lane is not Lane.FRESH or arrival.head is None or not arrival.evidence:
         return

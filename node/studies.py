@@ -1,12 +1,7 @@
-"""Studies: lanes, completion, late instances, versions.
-
-A study is complete when it was quiet, when it waited too long, or when an operator says so;
-never because an association was released. Each completion is a numbered version (a run).
-"""
+"""Studies: what belongs to them, their lanes, and what opens them again."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,16 +10,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from node import audit, routing
-from node.arrivals import GONE, REJECTED, Arrival, gone
+from node.arrivals import GONE, REJECTED, Arrival
 from node.config import StudySection
-from node.database import insert_ignore, instance, now, reading, rejection, run, study, transaction
+from node.database import insert_ignore, instance, now, rejection, series, study
 from node.domain import JSON, AuditEvent, ImageHead, InstanceState, Lane, Priority, Study
-from node.errors import BadInput
-from node.interfaces import Put
-
-log = logging.getLogger(__name__)
+from node.timers import Clock
 
 COUNTED = (InstanceState.ACCEPTED, InstanceState.UPDATE)
+LANES = (Lane.FRESH, Lane.HISTORICAL, Lane.PRIOR)
+"""The most urgent first. A study has the lane of its most urgent image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +32,13 @@ class Hooks:
 
 
 class Studies:
-    """Books arrivals into studies and starts versions."""
+    """Books arrivals into studies."""
 
-    def __init__(self, engine: sa.Engine, chain: str, settings: StudySection, put: Put, hooks: Hooks) -> None:
-        self._engine = engine
+    def __init__(self, chain: str, settings: StudySection, hooks: Hooks, clock: Clock) -> None:
         self._chain = chain
         self._settings = settings
-        self._put = put
         self._hooks = hooks
+        self._clock = clock
 
     def record(self, connection: sa.Connection, arrival: Arrival) -> None:
         """Book one arrival: its state, the study it belongs to, the audit event."""
@@ -56,8 +49,10 @@ class Studies:
         audit.append(connection, self._chain, AuditEvent(
             action=f"instance.{arrival.state.value}", study_instance_uid=found.study_instance_uid,
             sop_instance_uid=found.sop_instance_uid, detail={"instance": found.id, "reason": arrival.reason}))
-        self._reopen(connection, lost, found.received_at.timestamp())
-        if arrival.state in (InstanceState.ECHO, InstanceState.DUPLICATE):
+        self._reopen(connection, lost, self._at(arrival))
+        if arrival.state is InstanceState.ECHO:
+            return
+        if arrival.state is InstanceState.DUPLICATE and not self._is_sent_after_all(connection, arrival):
             return
         booked = self._book(connection, arrival)
         self._hooks.accepted(connection, arrival, booked)
@@ -108,106 +103,71 @@ class Studies:
                 sa.update(study).where(study.c.study_instance_uid.in_(studies), ~study.c.open)
                 .values(open=True, opened_at=at, last_received_at=at))
 
+    def _is_sent_after_all(self, connection: sa.Connection, arrival: Arrival) -> bool:
+        """The same pixels again, which were only asked for as an earlier study before: now somebody sends it."""
+        mine = sa.and_(study.c.study_instance_uid == arrival.instance.study_instance_uid,
+                       study.c.lane == Lane.PRIOR.value)
+        kept = connection.execute(sa.select(sa.literal(1)).where(mine)).first()
+        return kept is not None and self._lane(arrival) is not Lane.PRIOR
+
     def _book(self, connection: sa.Connection, arrival: Arrival) -> Study:
-        found, head = arrival.instance, arrival.head
-        at = found.received_at.timestamp()
-        insert_ignore(
-            connection, study, study_instance_uid=found.study_instance_uid, opened_at=at, last_received_at=at,
-            lane=self._lane(head).value)
-        row = connection.execute(
-            sa.select(study).where(study.c.study_instance_uid == found.study_instance_uid)).one()
-        values: JSON = {}
+        found, head, at = arrival.instance, arrival.head, self._at(arrival)
+        uid, lane = found.study_instance_uid, self._lane(arrival)
+        insert_ignore(connection, study, study_instance_uid=uid, opened_at=at, last_received_at=at, lane=lane.value,
+                      open=lane is not Lane.PRIOR)
+        self._book_series(connection, arrival, at)
+        row = connection.execute(sa.select(study).where(study.c.study_instance_uid == uid)).one()
+        values: JSON = {"lane": _lane_with(row, lane, head).value}
         if head is not None:
-            values = _described(row, head, corrected=arrival.state is InstanceState.UPDATE)
-        if self._opens(row.version, arrival):
+            values |= _described(row, head, corrected=arrival.state is InstanceState.UPDATE)
+        if self._opens(row.version, lane, arrival):
             values |= {"last_received_at": max(row.last_received_at, at), "open": True}
             values |= {} if row.open else {"opened_at": at}
-        if values:
-            connection.execute(
-                sa.update(study).where(study.c.study_instance_uid == found.study_instance_uid).values(**values))
-        return as_study({**row._mapping, **values})
+        changed = {name: value for name, value in values.items() if value != getattr(row, name)}
+        if changed:
+            connection.execute(sa.update(study).where(study.c.study_instance_uid == uid).values(**changed))
+        return as_study({**row._mapping, **changed})
 
-    def _lane(self, head: ImageHead | None) -> Lane:
-        if head is None:
-            return Lane.FRESH
-        return routing.lane(head, datetime.now(UTC).astimezone(), self._settings.historical_hours)
+    def _book_series(self, connection: sa.Connection, arrival: Arrival, at: float) -> None:
+        found = arrival.instance
+        key = {"study_instance_uid": found.study_instance_uid, "series_instance_uid": found.series_instance_uid}
+        counted = sa.update(series).where(*(series.c[name] == value for name, value in key.items())).values(
+            instances=series.c.instances + 1,
+            last_received_at=sa.case((series.c.last_received_at < at, at), else_=series.c.last_received_at))
+        if connection.execute(counted).rowcount == 0:
+            insert_ignore(connection, series, **key, modality=found.modality, instances=1, opened_at=at,
+                          last_received_at=at)
 
-    def _opens(self, version: int, arrival: Arrival) -> bool:
+    def _at(self, arrival: Arrival) -> float:
+        """When it was received; not later than now, should the clock have been set back since."""
+        return min(arrival.instance.received_at.timestamp(), self._clock.now())
+
+    def _lane(self, arrival: Arrival) -> Lane:
+        """What was seen on reception, and the date as it was read since."""
+        if arrival.head is None or arrival.instance.lane is Lane.PRIOR:
+            return arrival.instance.lane
+        here = datetime.fromtimestamp(self._clock.now(), UTC).astimezone()
+        return routing.lane(arrival.head, here, self._settings.historical_hours)
+
+    def _opens(self, version: int, lane: Lane, arrival: Arrival) -> bool:
         """A study that was never complete takes anything; later, only eligible evidence opens it again."""
+        if lane is Lane.PRIOR:
+            return False
         if version == 0:
             return True
         return (arrival.evidence and arrival.head is not None
                 and self._hooks.eligible(arrival.head, arrival.instance.calling_ae_title))
 
-    def complete_due(self) -> int:
-        """Start a version for every study that is complete; how many."""
-        with reading(self._engine) as connection:
-            due = connection.execute(sa.select(study).where(self._is_due(now()))).all()
-        return sum(self._start(row) for row in due)
 
-    def _is_due(self, at: float) -> sa.ColumnElement[bool]:
-        unread = sa.exists().where(
-            instance.c.study_instance_uid == study.c.study_instance_uid,
-            instance.c.state == InstanceState.RECEIVED.value)
-        quiet = study.c.last_received_at <= at - self._settings.quiet_seconds
-        forced = study.c.opened_at <= at - self._settings.forced_seconds
-        asked = study.c.complete_requested
-        by_rule = sa.and_(study.c.open, sa.or_(forced, sa.and_(sa.or_(quiet, asked), ~unread)))
-        return sa.or_(by_rule, study.c.replay_requested)
-
-    def _start(self, row: sa.Row[Any]) -> bool:
-        today = datetime.now(UTC).date().isoformat()
-        started_today = row.versions_today if row.versions_on == today else 0
-        if started_today >= self._settings.max_versions_per_day and not row.replay_requested:
-            self._stop_versions(row)
-            return False
-        with transaction(self._engine) as connection:
-            claim = (
-                sa.update(study)
-                .where(study.c.study_instance_uid == row.study_instance_uid, study.c.version == row.version,
-                       sa.or_(study.c.open, study.c.replay_requested))
-                .values(open=False, complete_requested=False, replay_requested=False, version=row.version + 1,
-                        versions_on=today, versions_today=started_today + 1)
-            )
-            if connection.execute(claim).rowcount == 0:
-                return False
-            self._begin_run(connection, row, row.version + 1)
-        return True
-
-    def _begin_run(self, connection: sa.Connection, row: sa.Row[Any], version: int) -> None:
-        uid, lane = row.study_instance_uid, Lane(row.lane)
-        trigger = self._trigger(row)
-        evidence = connection.execute(
-            sa.select(instance.c.id).where(
-                instance.c.study_instance_uid == uid, instance.c.evidence,
-                instance.c.state == InstanceState.ACCEPTED.value).order_by(instance.c.id)).scalars().all()
-        connection.execute(sa.insert(run).values(
-            study_instance_uid=uid, version=version, started_at=now(), trigger=trigger, instance_ids=list(evidence)))
-        audit.append(connection, self._chain, AuditEvent(
-            action="study.completed", study_instance_uid=uid,
-            detail={"version": version, "trigger": trigger, "lane": lane.value, "evidence": len(evidence)}))
-        priority = Priority.HISTORICAL if lane is Lane.HISTORICAL else Priority(row.order_priority)
-        self._put(connection, stage="plan", key=f"plan:{uid}:v{version}", priority=priority,
-                  arguments={"study_instance_uid": uid, "version": version, "priority": int(priority)})
-
-    def _trigger(self, row: sa.Row[Any]) -> str:
-        if row.replay_requested:
-            return "replay"
-        if row.complete_requested:
-            return "operator"
-        quiet = row.last_received_at <= now() - self._settings.quiet_seconds
-        return "quiet" if quiet else "forced"
-
-    def _stop_versions(self, row: sa.Row[Any]) -> None:
-        """A sender that never stops changing a study must not keep the node busy: close it and say so."""
-        log.error("study %s reached %d versions today; later images wait for 'ainode replay'",
-                  row.study_instance_uid, row.versions_today, extra={"action": "study.version_limit"})
-        with transaction(self._engine) as connection:
-            closing = sa.update(study).where(study.c.study_instance_uid == row.study_instance_uid)
-            connection.execute(closing.values(open=False, complete_requested=False))
-            audit.append(connection, self._chain, AuditEvent(
-                action="study.version_limit", study_instance_uid=row.study_instance_uid,
-                detail={"versions_today": row.versions_today}))
+def _lane_with(row: sa.Row[Any], lane: Lane, head: ImageHead | None) -> Lane:
+    """The study's lane after an image of ``lane``: a date decides over none, and of two dates the fresh one."""
+    known = Lane(row.lane)
+    more_urgent = min(known, lane, key=LANES.index)
+    if Lane.PRIOR in (known, lane):
+        return more_urgent
+    if head is None or not head.study_date:
+        return known
+    return more_urgent if row.study_date else lane
 
 
 def _described(row: sa.Row[Any], head: ImageHead, *, corrected: bool) -> JSON:
@@ -232,29 +192,3 @@ def as_study(values: Mapping[str, Any]) -> Study:
         study_instance_uid=values["study_instance_uid"], patient_id=values["patient_id"],
         accession_number=values["accession_number"], modality=values["modality"], study_date=values["study_date"],
         lane=Lane(values["lane"]), order_priority=Priority(values["order_priority"]), version=values["version"])
-
-
-def request_complete(connection: sa.Connection, chain: str, study_instance_uid: str) -> None:
-    """Ask the clerk to complete a study now. Raises BadInput when the study is not known or already complete."""
-    _request(connection, chain, study_instance_uid, "complete_requested", study.c.open, "is not known, or complete")
-
-
-def request_replay(connection: sa.Connection, chain: str, study_instance_uid: str) -> None:
-    """Ask the clerk for a new version from the stored instances.
-
-    Raises:
-        BadInput: the study is not known, or images of it are not stored any more.
-    """
-    _request(connection, chain, study_instance_uid, "replay_requested", sa.true(), "is not known")
-    if lost := gone(connection, study_instance_uid):
-        raise BadInput(f"study {study_instance_uid} cannot be run again: {lost}; have them sent again instead")
-
-
-def _request(
-    connection: sa.Connection, chain: str, uid: str, column: str, condition: sa.ColumnElement[bool], otherwise: str
-) -> None:
-    asked = connection.execute(
-        sa.update(study).where(study.c.study_instance_uid == uid, condition).values({column: True}))
-    if asked.rowcount == 0:
-        raise BadInput(f"study {uid} {otherwise}; see 'ainode worklist'")
-    audit.append(connection, chain, AuditEvent(action=f"study.{column}", study_instance_uid=uid))

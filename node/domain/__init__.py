@@ -41,6 +41,7 @@ from node.domain.results import (
     TriageResult,
 )
 from node.domain.states import (
+    AnnouncementKind,
     Certainty,
     CommitmentState,
     DeliveryState,
@@ -49,6 +50,7 @@ from node.domain.states import (
     InstanceState,
     IntendedUse,
     Lane,
+    PerformedStepStatus,
     Presence,
     Priority,
     ReportKind,
@@ -69,6 +71,7 @@ __all__ = [
     "JSON",
     "RESEARCH_NOTICE",
     "AnalysisResult",
+    "AnnouncementKind",
     "AuditEvent",
     "Certainty",
     "CodedConcept",
@@ -94,6 +97,7 @@ __all__ = [
     "ModelIdentity",
     "ModelImage",
     "OperatingPoint",
+    "PerformedStepStatus",
     "Presence",
     "Priority",
     "PromptFinding",

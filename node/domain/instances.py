@@ -30,6 +30,8 @@ class ReceivedInstance:
     source_host: str
     received_at: datetime
     state: InstanceState = InstanceState.RECEIVED
+    #: As far as it could be told on reception.
+    lane: Lane = Lane.FRESH
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,6 +83,25 @@ class InstanceState(Enum):
     MISSING = "missing"
 
 
+class AnnouncementKind(Enum):
+    """How somebody says which instances a study has."""
+
+    #: Modality Performed Procedure Step (PS3.4 annex F).
+    MPPS = "mpps"
+    #: Instance Availability Notification (PS3.4 annex R).
+    IAN = "ian"
+
+
+class PerformedStepStatus(Enum):
+    """Performed Procedure Step Status (0040,0252)."""
+
+    IN_PROGRESS = "IN PROGRESS"
+    #: All it made is named. What an availability notification says is complete from the beginning.
+    COMPLETED = "COMPLETED"
+    #: Ended early: nothing is promised.
+    DISCONTINUED = "DISCONTINUED"
+
+
 class EntryState(Enum):
     """State of a study on the worklist."""
 

@@ -101,7 +101,7 @@ def test_a_restored_study_is_analysed(store: Store) -> None:
     store.lose_rows()
     store.check()
     store.book()
-    store.complete(STUDY)
+    store.complete()
     assert store.run_of(STUDY).state == "done"
 
 
@@ -162,17 +162,17 @@ def test_a_result_outlives_the_image_it_was_made_from(store: Store) -> None:
     before = store.evaluate(chest(STUDY), chest(STUDY, 2))
     store.files()[0].unlink()
     store.check()
-    assert store.studies.complete_due() == 0
+    assert store.versions.complete_due() == 0
     assert store.entry(STUDY).state is before.state
 
 
 def test_a_version_that_lost_an_image_before_its_end_begins_anew(anywhere: Store) -> None:
     anywhere.take(chest(STUDY), chest(STUDY, 2))
-    anywhere.quiet(STUDY)
-    anywhere.studies.complete_due()
+    anywhere.quiet()
+    anywhere.versions.complete_due()
     anywhere.files()[0].unlink()
     anywhere.check()
-    anywhere.complete(STUDY)
+    anywhere.complete()
     assert (anywhere.run_of(STUDY).version, anywhere.run_of(STUDY).state) == (2, "done")
     assert "Not part of this evaluation: 1 images are missing from the store." in anywhere.dossier(STUDY)["remarks"]
 
@@ -181,7 +181,7 @@ def test_a_study_without_any_of_its_files_says_so(store: Store) -> None:
     store.take(chest(STUDY), document("1.2.4", 5))
     next(path for path in store.files() if path.stat().st_size > 1000).unlink()
     store.check()
-    store.complete(STUDY)
+    store.complete()
     assert store.entry(STUDY).reason == "1 images are missing from the store"
 
 

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from node import audit, pipeline, studies
+from node import audit, pipeline, versions
 from node.database import connect, metadata, transaction
 from node.domain import DeliveryState, EntryState, FindingsState, Presence, Priority, ReportState, Side
 from node.errors import ModelOutputError, StorageError
 from node.jobs import Jobs, Queue
 from node.observability import supervised_thread
+from node.timers import Clock
 from tests.tools.databases import KINDS, migrated_kind, started
 from tests.tools.instances import chest, document, encoded, rejection_note
 from tests.tools.node_in_process import CHAIN, PACS, NodeInProcess, StraightNode
@@ -81,15 +82,15 @@ def test_a_prompt_set_may_be_a_file_of_the_site(make: Make, tmp_path: Path) -> N
     node = make(pipelines=[{"prompt_set": str(own)}])
     node.take(chest(STUDY))
     assert node.entry(STUDY).state is EntryState.PROVISIONAL
-    node.complete(STUDY)
+    node.complete()
     assert node.entry(STUDY).report_state is ReportState.WRITTEN
 
 
 def test_early_triage_flags_a_study_that_was_completed_meanwhile(node: StraightNode) -> None:
     node.mailbox.receive(chest(STUDY))
     node._clerk.book()
-    node.quiet(STUDY)
-    assert node.studies.complete_due() == 1
+    node.quiet()
+    assert node.versions.complete_due() == 1
     early = next(stage for stage in node.stages if stage.name == pipeline.EARLY)
     arguments = {"instance_id": 1, "study_instance_uid": STUDY, "priority": int(Priority.ROUTINE)}
     with transaction(node.engine) as connection:
@@ -111,7 +112,7 @@ def test_both_clocks_are_stopped(node: StraightNode) -> None:
 def test_the_stages_run_in_their_order_and_each_is_in_the_audit_trail(anywhere: StraightNode) -> None:
     anywhere.take(chest(STUDY))
     names = [stage.name for stage in pipeline.SEQUENCE]
-    ran = anywhere.complete(STUDY)
+    ran = anywhere.complete()
     assert [stage for stage in ran if stage in names] == names
     recorded = [action for action in anywhere.actions(STUDY) if action.startswith("stage.")]
     assert recorded == ["stage.early", *(f"stage.{name}" for name in names)]
@@ -123,7 +124,7 @@ def test_an_image_is_flagged_as_it_arrives_and_scored_once(node: StraightNode) -
     node.take(chest(STUDY))
     entry = node.entry(STUDY)
     assert (entry.state, entry.ai_priority) == (EntryState.PROVISIONAL, Priority.HIGH)
-    node.complete(STUDY)
+    node.complete()
     assert [uids for uids, _ in node.triage.calls] == [[f"{STUDY}.1"]]
 
 
@@ -237,7 +238,7 @@ def test_an_undecodable_image_is_not_evaluable(anywhere: StraightNode) -> None:
     image = chest(STUDY)
     anywhere.mailbox.receive_bytes(image, encoded(image)[:-500])
     anywhere.book()
-    anywhere.complete(STUDY)
+    anywhere.complete()
     entry = anywhere.entry(STUDY)
     assert entry.state is EntryState.NOT_EVALUABLE
     assert entry.reason
@@ -317,8 +318,8 @@ def test_a_study_whose_images_are_rejected_is_withdrawn(anywhere: StraightNode) 
 def test_a_replay_writes_new_objects(node: StraightNode) -> None:
     node.evaluate(chest(STUDY))
     with transaction(node.engine) as connection:
-        studies.request_replay(connection, "operator", STUDY)
-    node.complete(STUDY)
+        versions.request_replay(connection, "operator", STUDY)
+    node.complete()
     assert len({one.SOPInstanceUID for one in [*node.reports(STUDY, 1), *node.reports(STUDY, 2)]}) == 4
 
 
@@ -327,8 +328,8 @@ def test_our_own_reports_coming_back_change_nothing(node: StraightNode) -> None:
     before = node.entry(STUDY)
     for ours in node.reports(STUDY):
         node.take(ours)
-    node.quiet(STUDY)
-    assert node.studies.complete_due() == 0
+    node.quiet()
+    assert node.versions.complete_due() == 0
     assert node.entry(STUDY) == before
     assert node.actions(STUDY)[-2:] == ["instance.echo"] * 2
 
@@ -351,7 +352,7 @@ def test_stages_may_repeat_before_they_commit(node: StraightNode) -> None:
 def test_the_whole_way_on_the_job_engine(kind: str, cluster: Cluster, tmp_path: Path) -> None:
     with migrated_kind(kind, cluster, tmp_path) as engine:
         jobs = Jobs(engine, CHAIN, pipeline.QUEUE_OF)
-        node = NodeInProcess(engine, tmp_path, jobs.put, study={"quiet_seconds": 0.5})
+        node = NodeInProcess(engine, tmp_path, jobs.put, study={"quiet_seconds": 0.5}, clock=Clock())
         node.triage.by_image = {f"{STUDY}.1": {"pneumothorax": 0.9}}
         with started(jobs, node.stages, dict.fromkeys(Queue, 2)):
             clerk = node.clerk(jobs)

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from pydicom.dataset import Dataset
 
-from node import delivery, studies
+from node import delivery, versions
 from node.config import RetentionSection
 from node.database import (
     arriving,
@@ -119,7 +119,7 @@ def not_complete(store: Store) -> None:
 
 def asked_to_run_again(store: Store) -> None:
     with transaction(store.engine) as connection:
-        studies.request_replay(connection, CHAIN, STUDY)
+        versions.request_replay(connection, CHAIN, STUDY)
 
 
 def running(store: Store) -> None:
@@ -297,14 +297,14 @@ def test_a_study_without_its_images_is_not_run_again(anywhere: Store) -> None:
     anywhere.expire()
     with pytest.raises(BadInput, match="1 images were removed by the retention rules; have them sent again"):
         asked_to_run_again(anywhere)
-    assert not anywhere.studies.complete_due()
+    assert not anywhere.versions.complete_due()
 
 
 def test_sent_again_a_removed_study_is_run_again(store: Store) -> None:
     store.done(chest(STUDY))
     store.expire()
     store.take(chest(STUDY))
-    store.complete(STUDY)
+    store.complete()
     asked_to_run_again(store)
     assert (store.run_of(STUDY).version, store.run_of(STUDY).state) == (2, "done")
 
@@ -313,7 +313,7 @@ def test_a_late_image_of_a_removed_study_is_reported_as_what_it_is(store: Store)
     store.done(chest(STUDY))
     store.expire()
     store.take(chest(STUDY, 2))
-    store.complete(STUDY)
+    store.complete()
     assert "Not part of this evaluation: 1 images were removed by the retention rules." in store.dossier(
         STUDY)["remarks"]
 
@@ -322,7 +322,7 @@ def test_a_rejected_image_withdraws_its_result_also_when_its_file_is_gone(anywhe
     anywhere.done(chest(STUDY))
     anywhere.expire()
     anywhere.take(rejection_note(STUDY, 9, chest(STUDY)))
-    anywhere.complete(STUDY)
+    anywhere.complete()
     assert (anywhere.states()[0], anywhere.entry(STUDY).state.value) == ("rejected", "withdrawn")
 
 

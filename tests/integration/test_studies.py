@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from pydicom.dataset import Dataset
 
-from node import studies
+from node import versions
 from node.database import connect, metadata, transaction
 from node.domain import Lane, Priority
 from node.errors import BadInput
@@ -43,7 +43,7 @@ def anywhere(engine: sa.Engine, tmp_path: Path) -> ClerksDesk:
 
 
 def ask(desk: ClerksDesk, what: str, uid: str = STUDY) -> None:
-    request = {"complete": studies.request_complete, "replay": studies.request_replay}[what]
+    request = {"complete": versions.request_complete, "replay": versions.request_replay}[what]
     with transaction(desk.engine) as connection:
         request(connection, CHAIN, uid)
 
@@ -74,12 +74,12 @@ def test_the_pipeline_hears_of_every_image_and_of_its_study(desk: ClerksDesk) ->
 
 def test_a_study_that_still_receives_is_not_complete(desk: ClerksDesk) -> None:
     desk.take(chest(STUDY))
-    assert (desk.studies.complete_due(), desk.runs(STUDY)) == (0, [])
+    assert (desk.versions.complete_due(), desk.runs(STUDY)) == (0, [])
 
 
 def test_a_quiet_study_is_completed_with_its_evidence(anywhere: ClerksDesk) -> None:
     image, _report, other = anywhere.take(chest(STUDY), document(STUDY, 5), chest(STUDY, 2))
-    assert anywhere.complete(STUDY) == 1
+    assert anywhere.complete() == 1
     (run,) = anywhere.runs(STUDY)
     assert (run.version, run.trigger, run.instance_ids, run.state) == (1, "quiet", [image, other], "running")
     (job,) = anywhere.jobs.put_jobs
@@ -90,27 +90,28 @@ def test_a_quiet_study_is_completed_with_its_evidence(anywhere: ClerksDesk) -> N
 
 def test_a_completed_study_is_not_completed_again(desk: ClerksDesk) -> None:
     desk.take(chest(STUDY))
-    assert [desk.complete(STUDY), desk.complete(STUDY)] == [1, 0]
+    assert [desk.complete(), desk.complete()] == [1, 0]
 
 
 def test_two_clerks_start_one_version(anywhere: ClerksDesk, tmp_path: Path) -> None:
     anywhere.take(chest(STUDY))
-    anywhere.change(STUDY, last_received_at=0.0)
+    anywhere.clock.wait(QUIET)
     other = ClerksDesk(anywhere.engine, tmp_path)
+    other.clock.wait(QUIET)
     with ThreadPoolExecutor(2) as pool:
-        started = list(pool.map(lambda one: one.studies.complete_due(), (anywhere, other)))
+        started = list(pool.map(lambda one: one.complete_due(), (anywhere.versions, other.versions)))
     assert (sum(started), len(anywhere.runs(STUDY))) == (1, 1)
 
 
 def test_an_ordered_study_is_planned_with_its_priority(desk: ClerksDesk) -> None:
     desk.take(chest(STUDY, RequestedProcedurePriority="STAT"))
-    desk.complete(STUDY)
+    desk.complete()
     assert desk.jobs.put_jobs[0].priority is Priority.STAT
 
 
 def test_a_historical_study_is_planned_behind_everything_even_if_it_was_urgent(desk: ClerksDesk) -> None:
     desk.take(chest(STUDY, StudyDate=LONG_AGO, RequestedProcedurePriority="STAT"))
-    desk.complete(STUDY)
+    desk.complete()
     assert desk.jobs.put_jobs[0].priority is Priority.HISTORICAL
 
 
@@ -118,9 +119,9 @@ def test_what_nobody_read_yet_holds_completion(anywhere: ClerksDesk) -> None:
     anywhere.take(chest(STUDY))
     anywhere.mailbox.receive(chest(STUDY, 2))
     ask(anywhere, "complete")
-    assert anywhere.complete(STUDY) == 0
+    assert anywhere.complete() == 0
     anywhere.clerk.book()
-    assert anywhere.complete(STUDY) == 1
+    assert anywhere.complete() == 1
     assert len(anywhere.runs(STUDY)[0].instance_ids) == 2
 
 
@@ -128,14 +129,14 @@ def test_a_study_that_never_ends_is_completed_in_the_end(anywhere: ClerksDesk) -
     anywhere.take(chest(STUDY))
     anywhere.mailbox.receive(chest(STUDY, 2))
     anywhere.change(STUDY, opened_at=anywhere.study(STUDY).opened_at - FORCED - 1)
-    assert anywhere.studies.complete_due() == 1
+    assert anywhere.versions.complete_due() == 1
     assert anywhere.runs(STUDY)[0].trigger == "forced"
 
 
 def test_an_operator_completes_a_study_at_once(anywhere: ClerksDesk) -> None:
     anywhere.take(chest(STUDY))
     ask(anywhere, "complete")
-    assert anywhere.studies.complete_due() == 1
+    assert anywhere.versions.complete_due() == 1
     assert anywhere.runs(STUDY)[0].trigger == "operator"
     assert "study.complete_requested" in anywhere.actions(STUDY)
 
@@ -148,16 +149,16 @@ def test_an_unknown_study_is_refused_with_what_to_look_at(desk: ClerksDesk, what
 
 def test_a_complete_study_cannot_be_completed(desk: ClerksDesk) -> None:
     desk.take(chest(STUDY))
-    desk.complete(STUDY)
+    desk.complete()
     with pytest.raises(BadInput):
         ask(desk, "complete")
 
 
 def test_a_late_image_opens_a_version_about_all_images(anywhere: ClerksDesk) -> None:
     (first,) = anywhere.take(chest(STUDY))
-    anywhere.complete(STUDY)
+    anywhere.complete()
     (late,) = anywhere.take(chest(STUDY, 2))
-    assert anywhere.complete(STUDY) == 1
+    assert anywhere.complete() == 1
     assert [run.instance_ids for run in anywhere.runs(STUDY)] == [[first], [first, late]]
     assert anywhere.jobs.put_jobs[-1].key == f"plan:{STUDY}:v2"
 
@@ -165,9 +166,9 @@ def test_a_late_image_opens_a_version_about_all_images(anywhere: ClerksDesk) -> 
 def test_the_forced_limit_of_a_late_image_counts_from_its_arrival(desk: ClerksDesk) -> None:
     desk.take(chest(STUDY))
     desk.change(STUDY, opened_at=0.0)
-    desk.complete(STUDY)
+    desk.complete()
     desk.take(chest(STUDY, 2))
-    assert desk.studies.complete_due() == 0
+    assert desk.versions.complete_due() == 0
 
 
 @pytest.mark.parametrize("late", [
@@ -176,9 +177,9 @@ def test_the_forced_limit_of_a_late_image_counts_from_its_arrival(desk: ClerksDe
 ], ids=["knee", "report", "copy", "conflict", "test patient"])
 def test_what_no_model_may_see_does_not_open_a_complete_study(desk: ClerksDesk, late: Dataset) -> None:
     desk.take(chest(STUDY))
-    desk.complete(STUDY)
+    desk.complete()
     desk.take(late)
-    assert (desk.complete(STUDY), desk.study(STUDY).open) == (0, False)
+    assert (desk.complete(), desk.study(STUDY).open) == (0, False)
 
 
 @pytest.mark.parametrize("changed", [{"PatientID": "D2"}, {"PatientID": "QC-1"}, {"ViewPosition": "LL"}],
@@ -187,55 +188,55 @@ def test_a_correction_opens_a_version_even_if_the_image_is_not_eligible_any_more
     anywhere: ClerksDesk, changed: dict[str, str]
 ) -> None:
     anywhere.take(chest(STUDY))
-    anywhere.complete(STUDY)
+    anywhere.complete()
     (corrected,) = anywhere.take(chest(STUDY, **changed))
-    assert anywhere.complete(STUDY) == 1
+    assert anywhere.complete() == 1
     assert anywhere.runs(STUDY)[-1].instance_ids == [corrected]
 
 
 def test_a_rejection_opens_a_version_without_what_it_names(anywhere: ClerksDesk) -> None:
     rejected = chest(STUDY, 1)
     _, kept = anywhere.take(rejected, chest(STUDY, 2))
-    anywhere.complete(STUDY)
+    anywhere.complete()
     anywhere.take(rejection_note(STUDY, 7, rejected))
-    assert anywhere.complete(STUDY) == 1
+    assert anywhere.complete() == 1
     assert anywhere.runs(STUDY)[-1].instance_ids == [kept]
 
 
 def test_a_study_that_changes_too_often_is_stopped_once_and_can_be_replayed(anywhere: ClerksDesk) -> None:
     for number in range(1, 6):
         anywhere.take(chest(STUDY, number))
-        anywhere.complete(STUDY)
+        anywhere.complete()
     assert len(anywhere.runs(STUDY)) == 3
     assert anywhere.actions(STUDY).count("study.version_limit") == 2  # one per image that came after
-    assert anywhere.complete(STUDY) == 0
+    assert anywhere.complete() == 0
     ask(anywhere, "replay")
-    assert anywhere.studies.complete_due() == 1
+    assert anywhere.versions.complete_due() == 1
     assert len(anywhere.runs(STUDY)[-1].instance_ids) == 5
 
 
 def test_the_limit_is_one_per_day(desk: ClerksDesk) -> None:
     for number in range(1, 4):
         desk.take(chest(STUDY, number))
-        desk.complete(STUDY)
+        desk.complete()
     desk.change(STUDY, versions_on="2020-01-01")
     desk.take(chest(STUDY, 4))
-    assert desk.complete(STUDY) == 1
+    assert desk.complete() == 1
 
 
 def test_a_replay_is_a_new_version_of_the_same_instances(anywhere: ClerksDesk) -> None:
     (image,) = anywhere.take(chest(STUDY))
-    anywhere.complete(STUDY)
+    anywhere.complete()
     ask(anywhere, "replay")
-    assert anywhere.studies.complete_due() == 1
+    assert anywhere.versions.complete_due() == 1
     assert [(run.version, run.trigger, run.instance_ids) for run in anywhere.runs(STUDY)] == [
         (1, "quiet", [image]), (2, "replay", [image])]
-    assert anywhere.studies.complete_due() == 0
+    assert anywhere.versions.complete_due() == 0
 
 
 def test_a_study_without_any_image_is_completed_too(desk: ClerksDesk) -> None:
     desk.take(document(STUDY, 5))
-    assert desk.complete(STUDY) == 1
+    assert desk.complete() == 1
     assert desk.runs(STUDY)[0].instance_ids == []
 
 

@@ -20,6 +20,8 @@ from node.inference.prompt_sets import load_prompt_set
 from node.jobs import DeadJob
 from node.stages import planning
 from node.studies import Hooks, Studies
+from node.versions import Versions
+from tests.tools.clock import FakeClock
 from tests.tools.instances import Mailbox
 
 CHAIN = "clerk"
@@ -65,16 +67,19 @@ class ClerksDesk:
         prompt_sets = {one.prompt_set: load_prompt_set(one.prompt_set) for one in config.pipelines}
         self.jobs = WrittenDown()
         self.accepted: list[tuple[Arrival, Study]] = []
-        self.mailbox = Mailbox(engine, data_dir)
         self.arrivals = Arrivals(engine, data_dir)
-        self.studies = Studies(engine, CHAIN, config.study, self.jobs.put, Hooks(
+        self.clock = FakeClock()
+        self.settings = config.study
+        self.mailbox = Mailbox(engine, data_dir, self.clock, config.study)
+        self.versions = Versions(engine, CHAIN, config.study, self.jobs.put, self.clock)
+        self.studies = Studies(CHAIN, config.study, Hooks(
             eligible=lambda head, caller: planning.eligible_late(
                 config.pipelines, prompt_sets, date.today(), head, caller),
-            accepted=lambda connection, arrival, booked: self.accepted.append((arrival, booked))))
+            accepted=lambda connection, arrival, booked: self.accepted.append((arrival, booked))), self.clock)
         self.failures: list[tuple[str, str]] = []
         self.clerk = Clerk(
             engine=engine, chain=CHAIN, arrivals=self.arrivals, studies=self.studies,
-            jobs=self.jobs,  # type: ignore[arg-type]  # the part of it that the clerk uses
+            versions=self.versions, jobs=self.jobs,  # type: ignore[arg-type]  # the part of it that the clerk uses
             failed={"plan": lambda connection, arguments, failure: self.failures.append(
                 (arguments["study_instance_uid"], failure.reason))},
             settings=config.delivery, data_dir=data_dir)
@@ -118,7 +123,7 @@ class ClerksDesk:
         with transaction(self.engine) as connection:
             connection.execute(sa.update(study).where(study.c.study_instance_uid == uid).values(**columns))
 
-    def complete(self, uid: str) -> int:
+    def complete(self) -> int:
         """Let the quiet time pass, and complete what is due."""
-        self.change(uid, last_received_at=0.0)
-        return self.studies.complete_due()
+        self.clock.wait(max(self.settings.quiet_seconds, self.settings.series_quiet_seconds))
+        return self.versions.complete_due()

@@ -22,11 +22,15 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from node.database import instance
-from node.intake import Intake, StoreRequest
+from node.config import StudySection
+from node.database import instance, transaction
+from node.intake import Intake, StoreRequest, lanes
+from node.intake.lanes import always_fresh
+from node.timers import Clock
 from tests.tools.radiographs import radiograph
 
 UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+AE_TITLE = "AINODE"
 REJECTED_FOR_QUALITY = "113001"
 
 
@@ -92,27 +96,40 @@ def encoded(image: Dataset, transfer_syntax_uid: UID = ExplicitVRLittleEndian) -
 
 
 class Mailbox:
-    """Takes instances in as the receiver does: file first, then row and audit event."""
+    """Takes instances in as the receiver does: file first, then row and audit event. They are received by ``clock``."""
 
-    def __init__(self, engine: sa.Engine, data_dir: Path) -> None:
+    def __init__(
+        self, engine: sa.Engine, data_dir: Path, clock: Clock | None = None, settings: StudySection | None = None
+    ) -> None:
         self._engine = engine
-        self._intake = Intake(engine, data_dir, "receiver", 0)
+        self._clock = clock
+        self._intake = Intake(
+            engine, data_dir, "receiver", 0, lane=lanes(AE_TITLE, settings) if settings else always_fresh)
 
-    def receive(self, image: Dataset, transfer_syntax_uid: UID = ExplicitVRLittleEndian, caller: str = "CR1") -> int:
+    def receive(
+        self, image: Dataset, transfer_syntax_uid: UID = ExplicitVRLittleEndian, caller: str = "CR1",
+        move_originator: str = "",
+    ) -> int:
         """The row's id."""
-        return self.receive_bytes(image, encoded(image, transfer_syntax_uid), transfer_syntax_uid, caller)
+        data = encoded(image, transfer_syntax_uid)
+        return self.receive_bytes(image, data, transfer_syntax_uid, caller, move_originator)
 
     def receive_bytes(
-        self, image: Dataset, data: bytes, transfer_syntax_uid: UID = ExplicitVRLittleEndian, caller: str = "CR1"
+        self, image: Dataset, data: bytes, transfer_syntax_uid: UID = ExplicitVRLittleEndian, caller: str = "CR1",
+        move_originator: str = "",
     ) -> int:
         """``data`` instead of what ``image`` would be encoded to."""
         reception = self._intake.begin(StoreRequest(
             sop_class_uid=image.SOPClassUID, sop_instance_uid=image.SOPInstanceUID,
-            transfer_syntax_uid=transfer_syntax_uid, calling_ae_title=caller, called_ae_title="AINODE",
-            source_host="127.0.0.1", association_id="a1", may_store=True))
+            transfer_syntax_uid=transfer_syntax_uid, calling_ae_title=caller, called_ae_title=AE_TITLE,
+            source_host="127.0.0.1", association_id="a1", may_store=True,
+            move_originator_ae_title=move_originator))
         reception.write([data])
         path = reception.finish().path
-        with self._engine.connect() as connection:
+        with transaction(self._engine) as connection:
+            if self._clock is not None:
+                connection.execute(
+                    sa.update(instance).where(instance.c.path == path).values(received_at=self._clock.now()))
             return connection.execute(sa.select(instance.c.id).where(instance.c.path == path)).scalar_one()
 
 

@@ -18,7 +18,7 @@ from node import delivery, pipeline, worklist
 from node.arrivals import Arrivals
 from node.clerk import Clerk
 from node.config import Config
-from node.database import audit_event, report, run, study, transaction
+from node.database import audit_event, report, run, transaction
 from node.domain import JSON, Priority, WorklistEntry
 from node.errors import NodeError
 from node.inference.prompt_sets import load_prompt_set
@@ -27,6 +27,9 @@ from node.jobs import Failure, Jobs, Stage
 from node.stages import planning, sending
 from node.stages.desk import Desk
 from node.studies import Hooks, Studies
+from node.timers import Clock
+from node.versions import Versions
+from tests.tools.clock import FakeClock
 from tests.tools.fakes import FakeFindings, FakePacs, FakeTriage
 from tests.tools.instances import Mailbox
 
@@ -101,7 +104,7 @@ class NodeInProcess:
 
     def __init__(
         self, engine: sa.Engine, data_dir: Path, put: Put, *, triage: FakeTriage | None = None,
-        findings: FakeFindings | None = None, **sections: Any,
+        findings: FakeFindings | None = None, clock: Clock | None = None, **sections: Any,
     ) -> None:
         self.engine = engine
         self.triage, self.findings, self.pacs = triage or FakeTriage(), findings or FakeFindings(), FakePacs()
@@ -119,23 +122,26 @@ class NodeInProcess:
             destinations={one.name: one for one in self.config.destinations},
             allow_demo=self.config.models.allow_demo_delivery)
         self.stages = [*pipeline.jobs(self.desk), *sending.jobs(office)]
-        self.studies = Studies(engine, CHAIN, self.config.study, put, Hooks(
+        self.clock = clock or FakeClock()
+        self.versions = Versions(engine, CHAIN, self.config.study, put, self.clock)
+        self.studies = Studies(CHAIN, self.config.study, Hooks(
             eligible=lambda head, caller: planning.eligible_late(
                 self.config.pipelines, self.desk.prompt_sets, date.today(), head, caller),
-            accepted=lambda connection, arrival, booked: pipeline.accepted(self.desk, connection, arrival, booked)))
-        self.mailbox = Mailbox(engine, data_dir)
+            accepted=lambda connection, arrival, booked: pipeline.accepted(self.desk, connection, arrival, booked)),
+            self.clock)
+        self.mailbox = Mailbox(engine, data_dir, self.clock)
         self.data_dir = data_dir
 
     def clerk(self, jobs: StraightJobs | Jobs) -> Clerk:
         return Clerk(
             engine=self.engine, chain=CHAIN, arrivals=Arrivals(self.engine, self.data_dir), studies=self.studies,
-            jobs=jobs, failed={stage.name: stage.failed for stage in self.stages},  # type: ignore[arg-type]
+            versions=self.versions, jobs=jobs, failed={stage.name: stage.failed for stage in self.stages},  # type: ignore[arg-type]
             settings=self.config.delivery, data_dir=self.data_dir)
 
-    def quiet(self, uid: str) -> None:
-        """The quiet time of a study has passed."""
-        with transaction(self.engine) as connection:
-            connection.execute(sa.update(study).where(study.c.study_instance_uid == uid).values(last_received_at=0.0))
+    def quiet(self) -> None:
+        """The quiet time of every study passes."""
+        assert isinstance(self.clock, FakeClock)
+        self.clock.wait(self.config.study.quiet_seconds)
 
     def entry(self, uid: str) -> WorklistEntry:
         with transaction(self.engine) as connection:
@@ -198,14 +204,14 @@ class StraightNode(NodeInProcess):
             pass
         self.jobs.run()
 
-    def complete(self, uid: str) -> Sequence[str]:
-        """Let the study become complete, and run the sequence; the stages that ran."""
-        self.quiet(uid)
-        assert self.studies.complete_due() == 1
+    def complete(self) -> Sequence[str]:
+        """Let every study become complete, and run the sequence; the stages that ran."""
+        self.quiet()
+        assert self.versions.complete_due() > 0
         return self.jobs.run()
 
     def evaluate(self, *images: Dataset, **options: Any) -> WorklistEntry:
         """The whole way of one study."""
         self.take(*images, **options)
-        self.complete(images[0].StudyInstanceUID)
+        self.complete()
         return self.entry(images[0].StudyInstanceUID)

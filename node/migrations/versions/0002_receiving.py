@@ -15,8 +15,9 @@ SECONDS = sa.Float(53)
 
 def upgrade() -> None:
     op.add_column("instance", sa.Column("lane", sa.String(16), nullable=False, server_default="fresh"))
-    op.add_column("study", _maybe("source_count", sa.Integer))
+    op.add_column("study", _maybe("source_missing", sa.Integer))
     op.add_column("study", _maybe("source_asked_at", SECONDS))
+    _indices()
     _completion()
     _commitment()
 
@@ -31,6 +32,21 @@ def _column(name: str, kind: Any) -> sa.Column[Any]:
 
 def _maybe(name: str, kind: Any) -> sa.Column[Any]:
     return sa.Column(name, kind, nullable=True)
+
+
+def _indices() -> None:
+    """For what the clerk asks round after round, by lane."""
+    op.drop_index("instance_state", "instance")
+    op.create_index("instance_state", "instance", ["state", "lane", "id"])
+    op.drop_index("ix_instance_sop_instance_uid", "instance")
+    op.create_index("instance_sop", "instance", ["sop_instance_uid", "state"])
+    op.drop_index("ix_instance_study_instance_uid", "instance")
+    op.create_index("instance_study", "instance", ["study_instance_uid", "state"])
+    op.drop_index("study_open", "study")
+    op.create_index("study_open", "study", ["open", "lane", "last_received_at"])
+    op.create_index("study_complete_requested", "study", ["complete_requested"])
+    op.create_index("study_replay_requested", "study", ["replay_requested"])
+    op.create_index("run_state", "run", ["state"])
 
 
 def _completion() -> None:
@@ -55,10 +71,8 @@ def _completion() -> None:
     op.create_index("announcement_study", "announcement", ["study_instance_uid"])
     op.create_table(
         "expected_instance",
-        _key("announcement_uid", UID), _key("sop_instance_uid", UID), _column("study_instance_uid", UID),
-        _column("series_instance_uid", UID),
+        _key("announcement_uid", UID), _key("sop_instance_uid", UID),
     )
-    op.create_index("ix_expected_instance_study_instance_uid", "expected_instance", ["study_instance_uid"])
 
 
 def _commitment() -> None:
