@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from node import audit, schema
+from node import audit, network_checks, schema
 from node.config import Config, Destination
 from node.database import connect
 from node.dicom_client import DicomClient
@@ -64,6 +64,7 @@ def lines(config: Config, store: bool) -> Iterator[Line]:
     yield _attempt("database", lambda: _database(config, store))
     if store:
         yield from _store(config)
+    yield from _network(config)
     yield _attempt("models.triage", lambda: _triage(config))
     yield _attempt("models.findings", lambda: _findings(config))
     yield _attempt("gpu", _gpu)
@@ -71,6 +72,16 @@ def lines(config: Config, store: bool) -> Iterator[Line]:
         yield _attempt(f"destination {destination.name}", partial(_peer, config, destination, store))
     if not config.destinations:
         yield Line(subject="destinations", ok=True, text="none configured: results stay in the node")
+
+
+def _network(config: Config) -> Iterator[Line]:
+    found = list(network_checks.remarks(config))
+    if not found:
+        ports = f"port {config.node.port}" + f", TLS port {config.receive.tls.port}" * bool(config.receive.tls.port)
+        yield Line(subject="network", ok=True, text=f"{config.node.host} {ports}, nothing to remark")
+    for remark in found:
+        text = remark.text if remark.problem else f"warning: {remark.text}"
+        yield Line(subject=remark.setting, ok=not remark.problem, text=text)
 
 
 def _attempt(subject: str, look: Callable[[], str]) -> Line:

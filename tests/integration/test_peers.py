@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import subprocess
 import threading
@@ -16,17 +15,17 @@ from pynetdicom import build_role
 from pynetdicom.association import Association
 from pynetdicom.sop_class import PatientRootQueryRetrieveInformationModelGet, Verification
 
-from node.database import audit_event
 from tests.tools.disks import small_disk
 from tests.tools.receiver import (
     CT,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
     REAL,
-    Receiver,
     association,
+    audited,
     made,
     receiver,
+    rejection,
     send,
     store,
 )
@@ -36,26 +35,6 @@ ECHO = (Verification, IMPLICIT_LITTLE)
 STORE = (CT, EXPLICIT_LITTLE)
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
 CALLING, LIMIT, CONGESTION = (1, 1, 3), (2, 3, 2), (2, 3, 1)
-
-
-def rejection(made_one: Association) -> tuple[int, int, int]:
-    """Result, source and reason a requestor was given."""
-    assert made_one.is_rejected
-    primitive = made_one.acceptor.primitive
-    return primitive.result, primitive.result_source, primitive.diagnostic
-
-
-def details(node: Receiver, action: str) -> list[dict[str, Any]]:
-    """What the audit says about every ``action``."""
-    wanted = sa.select(audit_event.c.detail).where(audit_event.c.action == action).order_by(audit_event.c.seq)
-    with node.engine.connect() as connection:
-        return [json.loads(text) for text in connection.scalars(wanted)]
-
-
-def audited(node: Receiver, action: str, count: int = 1) -> list[dict[str, Any]]:
-    """The same, once there are ``count`` of them."""
-    wait_until(lambda: len(details(node, action)) >= count, what=f"{count} times {action} in the audit")
-    return details(node, action)
 
 
 @pytest.mark.parametrize("peer", [{"ae_title": "modality"}, {"host": "192.0.2.0/24"}, {"certificate": "ct1"}], ids=str)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import socket
-import ssl
 import struct
 import threading
 from collections.abc import Iterator
@@ -25,23 +24,21 @@ from pynetdicom.sop_class import (
 )
 
 from node import audit
-from node.config import ReceiveTLS
 from node.database import audit_event
 from node.domain import CommitmentReport
 from node.errors import BadInput, ConfigurationError
 from node.server.contexts import RETIRED_STORAGE_CLASSES, TRANSFER_SYNTAXES
-from node.tls import server_context
 from tests.tools.receiver import (
     CT,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
-    REAL,
     Receiver,
     Sent,
     association,
     made,
     real,
     receiver,
+    rejection,
     send,
     store,
     stored_data_set,
@@ -256,13 +253,6 @@ def test_two_receivers_share_one_port(sqlite: sa.Engine, data_dir: Path, engine_
         assert send(first.port, made()) == SUCCESS
 
 
-def rejection(made_one: Association) -> tuple[int, int, int]:
-    """Result, source and reason a requestor was given."""
-    assert made_one.is_rejected
-    primitive = made_one.acceptor.primitive
-    return primitive.result, primitive.result_source, primitive.diagnostic
-
-
 def test_a_destination_may_always_associate(sqlite: sa.Engine, data_dir: Path) -> None:
     pacs = {"name": "pacs", "ae_title": "PACS", "host": "localhost", "port": 104}
     with (
@@ -364,64 +354,6 @@ def test_no_patient_data_is_in_the_audit(node: Receiver) -> None:
         details = [json.loads(text) for text in connection.scalars(sa.select(audit_event.c.detail))]
     assert details
     assert all("CompressedSamples" not in str(detail) for detail in details)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1 and its key."""
-    import subprocess
-
-    folder = tmp_path_factory.mktemp("tls")
-    files = folder / "certificate.pem", folder / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-out", files[0], "-keyout", files[1]],
-        check=True, capture_output=True,
-    )
-    return files
-
-
-@contextmanager
-def encrypted(sqlite: sa.Engine, data_dir: Path, tls: dict[str, object]) -> Iterator[Receiver]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with receiver(sqlite, data_dir, receive={"tls": {"port": port, **tls}}) as node:
-        assert node.server.tls_port == port
-        yield node
-
-
-def test_the_tls_port_receives(sqlite: sa.Engine, data_dir: Path, certificate: tuple[Path, Path]) -> None:
-    context = ssl.create_default_context(cafile=str(certificate[0]))
-    with encrypted(sqlite, data_dir, {"certificate": certificate[0], "key": certificate[1]}) as node:
-        socket.create_connection(("127.0.0.1", node.server.tls_port))  # one that never shakes hands is in nobody's way
-        sent = made(filling=200_000)
-        more = {"tls_args": (context, "127.0.0.1")}
-        with association(node.server.tls_port, (CT, EXPLICIT_LITTLE), **more) as made_one:
-            assert store(made_one, sent) == SUCCESS
-        assert stored_data_set(node.data_dir / node.rows()[0].path) == sent.data
-
-
-def test_with_an_authority_a_peer_needs_a_certificate(
-    sqlite: sa.Engine, data_dir: Path, certificate: tuple[Path, Path]
-) -> None:
-    tls: dict[str, object] = {"certificate": certificate[0], "key": certificate[1], "ca": certificate[0]}
-    without = ssl.create_default_context(cafile=str(certificate[0]))
-    with encrypted(sqlite, data_dir, tls) as node:
-        more = {"tls_args": (without, "127.0.0.1")}
-        with association(node.server.tls_port, (CT, EXPLICIT_LITTLE), **more) as made_one:
-            assert not made_one.is_established
-        known = ssl.create_default_context(cafile=str(certificate[0]))
-        known.load_cert_chain(*certificate)
-        more = {"tls_args": (known, "127.0.0.1")}
-        with association(node.server.tls_port, (CT, EXPLICIT_LITTLE), **more) as made_one:
-            assert store(made_one, made()) == SUCCESS
-
-
-@pytest.mark.parametrize("tls", [ReceiveTLS(port=1), ReceiveTLS(port=1, certificate=REAL, key=REAL)])
-def test_a_certificate_that_cannot_be_used_is_named(tls: ReceiveTLS) -> None:
-    with pytest.raises(ConfigurationError, match="certificate"):
-        server_context(tls)
 
 
 def test_a_port_that_is_taken_is_named(node: Receiver, sqlite: sa.Engine, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -219,3 +220,23 @@ def send(port: int, sent: Sent, **command: str) -> int:
     """C-STORE on an association of its own; the status."""
     with association(port, (sent.sop_class_uid, sent.transfer_syntax_uid)) as made_one:
         return store(made_one, sent, **command)
+
+
+def rejection(made_one: Association) -> tuple[int, int, int]:
+    """Result, source and reason a requestor was given."""
+    assert made_one.is_rejected
+    primitive = made_one.acceptor.primitive
+    return primitive.result, primitive.result_source, primitive.diagnostic
+
+
+def details(node: Receiver, action: str) -> list[dict[str, Any]]:
+    """What the audit says about every ``action``."""
+    wanted = sa.select(audit_event.c.detail).where(audit_event.c.action == action).order_by(audit_event.c.seq)
+    with node.engine.connect() as connection:
+        return [json.loads(text) for text in connection.scalars(wanted)]
+
+
+def audited(node: Receiver, action: str, count: int = 1) -> list[dict[str, Any]]:
+    """The same, once there are ``count`` of them."""
+    wait_until(lambda: len(details(node, action)) >= count, what=f"{count} times {action} in the audit")
+    return details(node, action)

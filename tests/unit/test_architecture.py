@@ -21,7 +21,7 @@ LAYERS = (
     {"database"},
     {"audit", "bell", "hosts", "jobs", "migrations", "roles", "schema", "tls"},
     {"header", "images", "routing", "guardrails", "inference", "sr_writer"},
-    {"arrivals", "timers"},
+    {"arrivals", "network_checks", "timers"},
     {"completion"},
     {"commitment", "intake", "studies", "versions", "worklist"},
     {"dicom_client"},

@@ -274,7 +274,7 @@ def checked(config: Path, store: bool = False) -> dict[str, checkup.Line]:
 def test_a_check_looks_at_everything_a_node_needs(migrated: Path) -> None:
     lines = checked(migrated)
     assert set(lines) == {
-        "intended use", "data_dir", "database", "models.triage", "models.findings", "gpu", "destinations"}
+        "intended use", "data_dir", "database", "network", "models.triage", "models.findings", "gpu", "destinations"}
     assert all(line.ok for line in lines.values())
     assert "RESEARCH USE ONLY" in lines["intended use"].text
     assert "current" in lines["database"].text
