@@ -10,13 +10,21 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple
 
-from node.errors import BadInput, ClassMismatch, NodeError, NotAuthorised, OutOfSpace, UnusableIdentity
+from node.errors import (
+    BadInput,
+    ClassMismatch,
+    NodeError,
+    NotAuthorised,
+    OutOfSpace,
+    QueryMismatch,
+    UnusableIdentity,
+)
 
 log = logging.getLogger(__name__)
 
 
 class Status(IntEnum):
-    """Service statuses (PS3.7 annex C) and those of the Storage Service Class (PS3.4 table B.2-1)."""
+    """Service statuses (PS3.7 annex C), those of Storage (PS3.4 table B.2-1) and Query/Retrieve (PS3.4 C.4)."""
 
     SUCCESS = 0x0000
     #: A general failure: disk or database refused, or something nobody expected. Sending again may help.
@@ -32,10 +40,24 @@ class Status(IntEnum):
     NOT_AUTHORISED = 0x0124
     #: Refused: out of resources. Less space than the reserve is left.
     OUT_OF_RESOURCES = 0xA700
-    #: Error: data set does not match SOP class.
+    #: Refused: out of resources, unable to calculate number of matches.
+    NO_NUMBER_OF_MATCHES = 0xA701
+    #: Refused: out of resources, unable to perform sub-operations: none was completed.
+    NO_SUB_OPERATION = 0xA702
+    #: Refused: Move Destination unknown. It is neither in peers nor in destinations.
+    MOVE_DESTINATION_UNKNOWN = 0xA801
+    #: Error: data set (of a query: identifier) does not match SOP class.
     DATA_SET_DOES_NOT_MATCH_SOP_CLASS = 0xA900
+    #: Warning: sub-operations complete, one or more failures.
+    SUB_OPERATIONS_FAILED = 0xB000
     #: Error: cannot understand. Study, Series or SOP Instance UID is missing or unusable.
     CANNOT_UNDERSTAND = 0xC000
+    #: Failed: unable to process, something nobody expected.
+    UNABLE_TO_PROCESS = 0xC001
+    CANCEL = 0xFE00
+    PENDING = 0xFF00
+    #: Matches are continuing; one or more optional keys were not supported.
+    PENDING_KEYS_UNSUPPORTED = 0xFF01
 
 
 class Cause(NamedTuple):
@@ -46,6 +68,24 @@ class Cause(NamedTuple):
     name: str
     cause: str
 
+
+_MISMATCH = (
+    "The identifier is none, its level or unique keys do not fit the information model, or a date or time is none. "
+    "Error Comment says which.")
+_RETRIEVE = (
+    (Status.SUCCESS, "Success", "Every object that was named arrived; or none is."),
+    (Status.PENDING, "Pending", "One object more was tried."),
+    (Status.CANCEL, "Cancel", "C-CANCEL came; what remains is counted."),
+    (Status.SUB_OPERATIONS_FAILED, "Warning: Sub-operations complete, one or more failures",
+     "Some objects failed, or were stored with a warning. Failed SOP Instance UID List names those that failed."),
+    (Status.NO_NUMBER_OF_MATCHES, "Refused: Out of resources, unable to calculate number of matches",
+     "The database or the audit does not answer. Nothing was sent."),
+    (Status.NO_SUB_OPERATION, "Refused: Out of resources, unable to perform sub-operations",
+     "No object arrived, for example because the destination is away; or more than 65 535 were named."),
+    (Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, "Error: Identifier does not match SOP Class", _MISMATCH),
+    (Status.SOP_CLASS_NOT_SUPPORTED, "Refused: SOP Class not supported", "Not the class of the presentation context."),
+    (Status.UNABLE_TO_PROCESS, "Failed: Unable to process", "Something nobody expected."),
+)
 
 CAUSES: tuple[Cause, ...] = (
     Cause("C-ECHO", Status.SUCCESS, "Success", "Always."),
@@ -65,6 +105,20 @@ CAUSES: tuple[Cause, ...] = (
     Cause("C-STORE", Status.CANNOT_UNDERSTAND, "Error: Cannot understand",
           "Study, Series or SOP Instance UID cannot be read, or is not 1 to 64 of `[0-9A-Za-z.]`. "
           "The bytes are kept in quarantine."),
+    Cause("C-FIND", Status.SUCCESS, "Success", "All matches were sent."),
+    Cause("C-FIND", Status.PENDING, "Pending", "A match."),
+    Cause("C-FIND", Status.PENDING_KEYS_UNSUPPORTED, "Pending: one or more Optional Keys were not supported",
+          "A match; keys were asked for that the node does not keep, and they are empty."),
+    Cause("C-FIND", Status.CANCEL, "Cancel", "C-CANCEL came."),
+    Cause("C-FIND", Status.OUT_OF_RESOURCES, "Refused: Out of resources",
+          "More than 5 000 match, of which so many were sent; or the database or the audit does not answer."),
+    Cause("C-FIND", Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, "Error: Identifier does not match SOP Class", _MISMATCH),
+    Cause("C-FIND", Status.SOP_CLASS_NOT_SUPPORTED, "Refused: SOP Class not supported",
+          "Not the class of the presentation context."),
+    Cause("C-FIND", Status.UNABLE_TO_PROCESS, "Failed: Unable to process", "Something nobody expected."),
+    *(Cause(service, *row) for service in ("C-GET", "C-MOVE") for row in _RETRIEVE),
+    Cause("C-MOVE", Status.MOVE_DESTINATION_UNKNOWN, "Refused: Move Destination unknown",
+          "No entry of `peers` or `destinations` has its AE title."),
     Cause("N-ACTION", Status.SUCCESS, "Success",
           "The request for storage commitment is on record. Nothing is committed by this answer."),
     Cause("N-ACTION", Status.PROCESSING_FAILURE, "Failure: Processing failure",
@@ -91,6 +145,7 @@ CAUSES: tuple[Cause, ...] = (
 
 BY_ERROR: tuple[tuple[type[NodeError], Status], ...] = (
     (UnusableIdentity, Status.CANNOT_UNDERSTAND),
+    (QueryMismatch, Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS),
     (ClassMismatch, Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS),
     (BadInput, Status.INVALID_ARGUMENT_VALUE),
     (NotAuthorised, Status.NOT_AUTHORISED),

@@ -29,7 +29,8 @@ def _lines(config: Config) -> Iterator[str]:
     yield f"DICOM conformance of dicom-ai-node {__version__}"
     yield f"AE title {config.node.ae_title}, port {config.node.port}"
     yield f"Implementation Class UID {IMPLEMENTATION_CLASS_UID}, version name {IMPLEMENTATION_VERSION_NAME}"
-    contexts = supported_contexts(config.receive.private_sop_classes)
+    receive = config.receive
+    contexts = supported_contexts(receive.private_sop_classes, query_retrieve=receive.query_retrieve)
     yield ""
     yield "As SCP, in the node's order of preference of transfer syntaxes:"
     for syntax in dict.fromkeys(syntax for context in contexts for syntax in context.transfer_syntax):

@@ -236,6 +236,20 @@ report = _table(
 )
 """The outbox: objects we wrote. An inbound instance with one of these UIDs is an echo."""
 
+result = _table(
+    "result",
+    sa.Column("sop_instance_uid", UID, primary_key=True),
+    _column("study_instance_uid", UID, index=True),
+    _column("series_instance_uid", UID, index=True),
+    _column("patient_id", sa.Text, "", index=True),
+    _column("accession_number", sa.Text, "", index=True),
+    #: YYYYMMDD, or empty.
+    _column("study_date", sa.Text, "", index=True),
+    #: Texts by DICOM keyword, several values separated by backslashes.
+    _column("attributes", sa.JSON, dict),
+)
+"""What an object of ``report`` says of itself, so that a query (PS3.4 annex C) opens no file."""
+
 delivery = _table(
     "delivery",
     sa.Column("sop_instance_uid", UID, primary_key=True),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,15 +97,25 @@ class DicomClient:
         Raises:
             PeerError: no association could be made, so nothing left.
         """
+        return list(self.store_each(destination, files))
+
+    def store_each(
+        self, destination: Destination, files: Sequence[Path], originator: tuple[str, int] | None = None
+    ) -> Generator[StoreOutcome, None, None]:
+        """The same, one outcome after another; closed before its end, it sends no more.
+
+        ``originator`` is the AE title that asked for this by C-MOVE, and the Message ID of its request.
+        """
         heads = [_head(path) for path in files]
         contexts = _storage_contexts([head for head in heads if head is not None])
         if not contexts:
-            return [_unreadable() for _ in heads]
+            yield from (_unreadable() for _ in heads)
+            return
         try:
             with self._association(destination, contexts) as association:
-                return _store_all(association, heads)
+                yield from _store_all(association, heads, originator)
         except _NoContexts as error:
-            return [_unreadable() if head is None else _not_accepted(head, str(error)) for head in heads]
+            yield from (_unreadable() if head is None else _not_accepted(head, str(error)) for head in heads)
 
     def request_commitment(
         self, destination: Destination, transaction_uid: str, references: Sequence[tuple[str, str]]
@@ -246,9 +256,15 @@ def _storage_contexts(heads: Sequence[_File]) -> list[Any]:
     return [build_context(sop_class, list(syntaxes)) for sop_class, syntaxes in sorted(wanted)][:MAX_CONTEXTS]
 
 
-def _store_all(association: Association, heads: Sequence[_File | None]) -> list[StoreOutcome]:
+def store_over(association: Association, files: Iterable[Path]) -> Generator[StoreOutcome, None, None]:
+    """C-STORE every file on an association that somebody else made, as C-GET wants it; outcomes as of ``store``."""
+    return _store_all(association, (_head(path) for path in files), None)
+
+
+def _store_all(
+    association: Association, heads: Iterable[_File | None], originator: tuple[str, int] | None
+) -> Generator[StoreOutcome, None, None]:
     """After the first request without an answer nothing more is sent: the association ends, soon or already."""
-    outcomes: list[StoreOutcome] = []
     ended = False
     for number, head in enumerate(heads, start=1):
         ended = ended or not association.is_established
@@ -257,13 +273,14 @@ def _store_all(association: Association, heads: Sequence[_File | None]) -> list[
         elif ended:
             outcome = _outcome(head, sent=False, status=None, reason="the association had ended")
         else:
-            outcome = _store(association, number, head)
+            outcome = _store(association, number, head, originator)
         ended = ended or outcome.status is None
-        outcomes.append(outcome)
-    return outcomes
+        yield outcome
 
 
-def _store(association: Association, number: int, head: _File) -> StoreOutcome:
+def _store(
+    association: Association, number: int, head: _File, originator: tuple[str, int] | None
+) -> StoreOutcome:
     if not _accepted(association, head):
         return _not_accepted(head, f"no presentation context was accepted for {head.sop_class_uid.name}")
     try:
@@ -272,8 +289,10 @@ def _store(association: Association, number: int, head: _File) -> StoreOutcome:
         return _unreadable()
     if not dataset:  # pydicom gives nothing at all of a data set that breaks off in its pixel data
         return _outcome(head, sent=False, status=CANNOT_UNDERSTAND, reason="the file cannot be read: it is cut off")
+    title, message_id = originator or (None, None)
     try:
-        status = _status(association.send_c_store(dataset, msg_id=(number - 1) % 65535 + 1))
+        status = _status(association.send_c_store(
+            dataset, msg_id=(number - 1) % 65535 + 1, originator_aet=title, originator_id=message_id))
     except (ValueError, AttributeError, RecursionError) as error:
         return _outcome(head, sent=False, status=CANNOT_UNDERSTAND, reason=f"cannot be encoded: {error}")
     except RuntimeError:  # the association ended between the look and the call
@@ -283,10 +302,10 @@ def _store(association: Association, number: int, head: _File) -> StoreOutcome:
 
 
 def _accepted(association: Association, head: _File) -> bool:
-    """If a context for the file's class carries its syntax, or one uncompressed for another."""
+    """If a context on which we may store carries the file's syntax, or one uncompressed for another."""
     syntaxes = UNCOMPRESSED if head.transfer_syntax_uid in UNCOMPRESSED else (head.transfer_syntax_uid,)
     return any(
-        context.abstract_syntax == head.sop_class_uid and context.transfer_syntax[0] in syntaxes
+        context.abstract_syntax == head.sop_class_uid and context.transfer_syntax[0] in syntaxes and context.as_scu
         for context in association.accepted_contexts
     )
 

@@ -7,6 +7,7 @@
     │   └── ModelUnavailable        not retried: a checkpoint is missing or unusable
     ├── BadInput                    not retried: the same bytes will fail again
     │   ├── UnusableIdentity        the three UIDs cannot be read
+    │   ├── QueryMismatch           what a peer asks does not fit the information model it asks in
     │   ├── ClassMismatch           the data set is of another class than the command
     │   ├── NotEvaluable            no model may speak about this, with the reason
     │   └── Undecodable             pixels cannot be turned into an image
@@ -47,6 +48,10 @@ class UnusableIdentity(BadInput):
 
 class ClassMismatch(BadInput):
     """The SOP Class UID of a data set is not the one of the C-STORE command."""
+
+
+class QueryMismatch(BadInput):
+    """The identifier of a query or retrieve request does not fit its information model; the message says where."""
 
 
 class NotEvaluable(BadInput):

@@ -13,7 +13,7 @@ from node.delivery.commitment import check, record_commitment, record_request, r
 from node.delivery.letters import Selection, discard, list_deliveries, of_study, requeue, retry, supersede
 from node.delivery.relay import ASK, REPORT, Relay, callbacks
 from node.delivery.reporting import record_report, record_report_failure, report
-from node.delivery.rules import gate, weakest
+from node.delivery.rules import gate, may_have_demo, weakest
 from node.delivery.sending import queue, record, record_failure, send
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "discard",
     "gate",
     "list_deliveries",
+    "may_have_demo",
     "of_study",
     "queue",
     "record",

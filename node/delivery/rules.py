@@ -24,12 +24,17 @@ OPEN = (DeliveryState.QUEUED, DeliveryState.SENT)
 
 def gate(destination: Destination, demo_model: bool, allow_demo: bool) -> str:
     """Empty, or why nothing may be sent there: a demo model's results stay on this machine."""
-    if not demo_model or allow_demo or is_loopback(destination.host):
+    if not demo_model or may_have_demo(destination.host, allow_demo):
         return ""
     return (
         f"destination {destination.name}: {destination.host} is not this machine, and results of demo models "
         "stay here unless models.allow_demo_delivery is true"
     )
+
+
+def may_have_demo(host: str, allow_demo: bool) -> bool:
+    """If results of demo models may go to ``host``, pushed or fetched."""
+    return allow_demo or is_loopback(host)
 
 
 def is_loopback(host: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, cast
 from pynetdicom import evt
 from pynetdicom.association import Association
 
+from handlers.sub_operations import RetrievingAssociation
 from node.fast_store.messages import FastDimse
 from node.fast_store.p_data import AbortReason
 from node.fast_store.upper_layer import InlineUpperLayer
@@ -21,7 +22,7 @@ BORROWED_SECONDS = 0.05
 """How often it is looked whether another thread, which sends and waits for an answer, is done."""
 
 
-class FastAssociation(Association):  # type: ignore[misc]
+class FastAssociation(RetrievingAssociation):
     """pynetdicom's association as acceptor, with its upper layer inline and C-STORE on the short way."""
 
     dul: InlineUpperLayer

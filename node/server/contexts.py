@@ -15,6 +15,8 @@ from pynetdicom.sop_class import (
     uid_to_service_class,
 )
 
+from handlers.query_retrieve import FIND, GET, MOVE
+
 EXPLICIT_LITTLE, IMPLICIT_LITTLE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 UNCOMPRESSED = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
 
@@ -72,14 +74,25 @@ class SharedContexts(list[Any]):
         return self
 
 
-def supported_contexts(private_sop_classes: Iterable[str], commits: bool = False) -> SharedContexts:
+RESULT_CLASSES = (_STORAGE + "88.11", _STORAGE + "88.34")
+"""Basic Text and Comprehensive 3D SR: what the node writes, and therefore may send in answer to a C-GET."""
+
+
+def supported_contexts(
+    private_sop_classes: Iterable[str], *, commits: bool = False, query_retrieve: bool = True
+) -> SharedContexts:
     """Every storage class in every transfer syntax, Verification, and storage commitment in the role of its SCU.
 
-    ``commits`` adds the role of its SCP.
+    ``commits`` adds the role of its SCP; ``query_retrieve`` the models of queries, and the role in which C-GET is
+    answered.
     """
     contexts = [build_context(uid, list(TRANSFER_SYNTAXES)) for uid in _storage_classes(private_sop_classes)]
-    verification = build_context(Verification, list(UNCOMPRESSED))
-    return SharedContexts([*contexts, verification, _commitment(UNCOMPRESSED, commits)])
+    others = (Verification, *FIND, *GET, *MOVE) if query_retrieve else (Verification,)
+    for context in contexts:
+        if query_retrieve and context.abstract_syntax in RESULT_CLASSES:
+            context.scu_role = context.scp_role = True  # who asks by C-GET selects the SCP role (PS3.4 C.5.3)
+    contexts += [build_context(uid, list(UNCOMPRESSED)) for uid in others]
+    return SharedContexts([*contexts, _commitment(UNCOMPRESSED, commits)])
 
 
 def _storage_classes(private_sop_classes: Iterable[str]) -> list[str]:

@@ -24,9 +24,13 @@ from handlers.association import (
     handle_requested,
 )
 from handlers.c_echo import handle_echo
+from handlers.c_find import handle_find
+from handlers.c_get import handle_get
+from handlers.c_move import handle_move
 from handlers.c_store import handle_store
 from handlers.n_action import handle_action, handle_proposal
 from handlers.n_event_report import handle_event_report
+from handlers.query_retrieve import handle_extended
 from node import audit
 from node.config import Config, ReceiveTLS
 from node.database import transaction
@@ -36,6 +40,7 @@ from node.hosts import HostNames
 from node.intake import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Intake
 from node.observability import supervised_thread
 from node.server.admission import Admission
+from node.server.archive import archive
 from node.server.commitments import Commitments
 from node.server.contexts import supported_contexts
 from node.server.transport import REQUEST_SECONDS, AssociationMaker, Listener
@@ -68,6 +73,7 @@ class Server:
         self._commitments = Commitments(config, engine, chain)
         self._listeners: list[Listener] = []
         self._entity = _entity(config)
+        self._archive = archive(config, engine, self._record_all)
 
     def start(self) -> int:
         """Listen on the plain port, and on the TLS port where one is set; the plain port's number.
@@ -76,9 +82,12 @@ class Server:
             ConfigurationError: a port cannot be listened on, or a certificate cannot be used.
         """
         _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom would log every PDU while holding a lock of all associations
+        _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False  # they may name people
         node, tls = self._config.node, self._config.receive.tls
         context = server_context(tls) if tls.port else None
-        contexts = supported_contexts(self._config.receive.private_sop_classes, self._commitments.offered)
+        receive = self._config.receive
+        contexts = supported_contexts(
+            receive.private_sop_classes, commits=self._commitments.offered, query_retrieve=receive.query_retrieve)
         if self._commitments.offered:
             supervised_thread("commitments", self._commitments.run, self._on_failure)
         port = self._listen("node.port", node.port, contexts, None)
@@ -139,9 +148,13 @@ class Server:
             (evt.EVT_RELEASED, handle_released, [self._record]),
             (evt.EVT_ABORTED, handle_aborted, [self._record]),
             (evt.EVT_CONN_CLOSE, handle_closed),
+            (evt.EVT_SOP_EXTENDED, handle_extended),
             (evt.EVT_C_ECHO, handle_echo),
             (evt.EVT_C_STORE, handle_store),
             (evt.EVT_N_ACTION, handle_action, [self._commitments.take, self._commitments.watch]),
+            (evt.EVT_C_FIND, handle_find, [self._archive]),
+            (evt.EVT_C_GET, handle_get, [self._archive]),
+            (evt.EVT_C_MOVE, handle_move, [self._archive]),
             (evt.EVT_N_EVENT_REPORT, handle_event_report, [self._on_commitment]),
         ]
 
@@ -160,8 +173,12 @@ class Server:
             log.error("%s could not be audited: %s", action, error, extra={"action": "audit.failed"})
 
     def _record(self, event: AuditEvent) -> None:
+        self._record_all([event])
+
+    def _record_all(self, events: Sequence[AuditEvent]) -> None:
         with transaction(self._engine) as connection:
-            audit.append(connection, self._chain, event)
+            for event in events:
+                audit.append(connection, self._chain, event)
 
 
 def _warn_of_expiry(tls: ReceiveTLS) -> None:

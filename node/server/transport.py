@@ -15,6 +15,7 @@ from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAsso
 
 from handlers.association import THREAD_PREFIX, source_host
 from handlers.c_store import StreamingDimse
+from handlers.sub_operations import RetrievingAssociation
 from node.fast_store import FastAssociation, SteadyTimer
 from node.intake import Intake
 from node.tls import handshake_failure
@@ -90,6 +91,7 @@ class AssociationMaker(RequestHandler):  # type: ignore[misc]
         association.name = f"{THREAD_PREFIX}{uuid.uuid4().hex}"
         if self.server.is_fast:
             return FastAssociation.adopt(association, self.server.intake)
+        association.__class__ = RetrievingAssociation
         association.dul.socket = PromptSocket.adopt(
             association.dul.socket, self.ae.maximum_pdu_size, self.ae.network_timeout)
         association.dul._idle_timer = SteadyTimer(self.ae.network_timeout)

@@ -12,7 +12,7 @@ import pydicom
 import sqlalchemy as sa
 from pydicom.dataset import Dataset
 
-from node import delivery, worklist
+from node import delivery, results, worklist
 from node.database import insert_ignore, now, reading, report, run
 from node.domain import (
     JSON,
@@ -130,8 +130,8 @@ def _store(dataset: Dataset, path: Path) -> None:
         raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def commit_write(_desk: Desk, connection: sa.Connection, ref: RunRef, state: RunState, result: JSON) -> None:
-    """Book the objects into the outbox."""
+def commit_write(desk: Desk, connection: sa.Connection, ref: RunRef, state: RunState, result: JSON) -> None:
+    """Book the objects into the outbox, and what they say of themselves for queries."""
     demo = spoke_demo(parse(AnalysisResult, state.results["guard"]["analysis"]))
     for item in result["reports"]:
         booked: ReportObject = parse(ReportObject, item)
@@ -140,6 +140,7 @@ def commit_write(_desk: Desk, connection: sa.Connection, ref: RunRef, state: Run
             study_instance_uid=booked.study_instance_uid, version=booked.version, path=booked.path,
             sop_class_uid=booked.sop_class_uid, series_instance_uid=booked.series_instance_uid, demo=demo,
             created_at=now())
+        results.book(connection, desk.data_dir / booked.path)
     said = ReportState.WITHHELD if "withheld" in result else ReportState.WRITTEN
     reason = result.get("failed") or result.get("withheld") or ""
     if "failed" in result:

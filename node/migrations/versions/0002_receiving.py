@@ -20,6 +20,7 @@ def upgrade() -> None:
     _indices()
     _completion()
     _commitment()
+    _results()
 
 
 def _key(name: str, kind: Any) -> sa.Column[Any]:
@@ -88,3 +89,15 @@ def _commitment() -> None:
     op.create_index("commitment_request_due", "commitment_request", ["state", "next_at"])
     for name, kind in (("sender_transaction_uid", UID), ("sender_ae_title", AE_TITLE)):
         op.add_column("commitment", sa.Column(name, kind, nullable=False, server_default=""))
+
+
+def _results() -> None:
+    """What our own objects say of themselves, for queries."""
+    op.create_table(
+        "result",
+        _key("sop_instance_uid", UID), _column("study_instance_uid", UID), _column("series_instance_uid", UID),
+        _column("patient_id", sa.Text), _column("accession_number", sa.Text), _column("study_date", sa.Text),
+        _column("attributes", sa.JSON),
+    )
+    for name in "study_instance_uid", "series_instance_uid", "patient_id", "accession_number", "study_date":
+        op.create_index(f"ix_result_{name}", "result", [name])
