@@ -161,7 +161,7 @@ def handle_closed(event: Event) -> None:
     association.dimse.abandon()
     if association.requestor.primitive is None:
         # No request ever came, as from a port check. The association would wait for one until its
-        # time-out and count among receive.max_associations; None is what that time-out gives it.
+        # time-out; None is what that time-out gives it.
         association.dul.to_user_queue.put(None)
 
 
