@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pydicom.dataset import Dataset
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from handlers.association import Identity
 from handlers.statuses import Refused, Status, answer
-from node.commitment import requested_instances
+from node.commitment import UNREADABLE, requested_instances
 from node.domain import CommitmentRequest
 from node.errors import BadInput
 
@@ -57,10 +58,18 @@ def _request(event: Event) -> CommitmentRequest:
         raise Refused(Status.NO_SUCH_SOP_INSTANCE, f"action on {instance_uid}")
     if event.request.ActionTypeID != REQUEST_STORAGE_COMMITMENT:
         raise Refused(Status.NO_SUCH_ACTION, f"action type {event.request.ActionTypeID} of storage commitment")
-    if event.request.ActionInformation is None:
-        raise BadInput("storage commitment: the request has no Action Information")
-    transaction_uid, instances = requested_instances(event.action_information)
+    transaction_uid, instances = requested_instances(_information(event))
     peer = Identity.of(event.assoc)
     return CommitmentRequest(
         transaction_uid=transaction_uid, calling_ae_title=peer.calling_ae_title, source_host=peer.source_host,
         association=peer.association, instances=instances)
+
+
+def _information(event: Event) -> Dataset:
+    if event.request.ActionInformation is None:
+        raise BadInput("storage commitment: the request has no Action Information")
+    try:
+        information: Dataset = event.action_information
+        return information
+    except UNREADABLE as error:
+        raise BadInput(f"storage commitment: the request cannot be decoded ({type(error).__name__})") from error

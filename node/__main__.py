@@ -258,10 +258,12 @@ def delivery_discard(config: ConfigFile = None, study: str = "", destination: st
 @commitment_app.command("list")
 def commitment_list(config: ConfigFile = None) -> None:
     """What senders asked to commit, and what they were told."""
+    from node.delivery import requests
+
     engine = composition.open_database(load(config))
     table = _table("sender", "state", "asked for", "committed", "failed", "transaction", "reason")
     with reading(engine) as connection:
-        for row in delivery.requests.list_requests(connection):
+        for row in requests.list_requests(connection):
             numbers = (str(len(row[name])) for name in ("instances", "committed", "failed"))
             table.add_row(row["calling_ae_title"], row["state"], *numbers, row["transaction_uid"], row["reason"])
     _print(table)
@@ -270,8 +272,10 @@ def commitment_list(config: ConfigFile = None) -> None:
 @commitment_app.command("retry")
 def commitment_retry(config: ConfigFile = None) -> None:
     """Tell senders again that could not be told."""
+    from node.delivery import requests
+
     with _writing(config) as connection:
-        number = delivery.requests.retry(connection, COMMAND_CHAIN)
+        number = requests.retry(connection, COMMAND_CHAIN)
     typer.echo(f"{number} senders will be told again")
 
 

@@ -30,7 +30,7 @@ _UID = re.compile(r"[0-9A-Za-z.]{1,64}")
 """What intake takes for a UID, so that whatever was received can be asked for."""
 
 #: What pydicom raises for a data set that is cut off, not one at all, or nested without end.
-_UNREADABLE = (
+UNREADABLE = (
     OSError, EOFError, AttributeError, KeyError, NotImplementedError, RecursionError, StructError, TypeError,
     ValueError,
 )
@@ -71,7 +71,7 @@ def requested_instances(information: Dataset) -> tuple[str, tuple[tuple[str, str
         pairs = tuple(
             (_usable(item, "ReferencedSOPClassUID", transaction_uid),
              _usable(item, "ReferencedSOPInstanceUID", transaction_uid)) for item in items)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise BadInput(f"storage commitment: the request cannot be read ({type(error).__name__})") from error
     return transaction_uid, tuple(dict.fromkeys(pairs))
 

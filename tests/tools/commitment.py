@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import N_ACTION
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from node import delivery
@@ -26,7 +28,7 @@ from node.dicom_client import COMMITMENT_INSTANCE, DicomClient, TimeOuts
 from node.domain import JSON, CommitmentReport
 from node.stages import sending
 from tests.tools.node_in_process import StraightJobs
-from tests.tools.receiver import Receiver, Sent, receiver
+from tests.tools.receiver import EXPLICIT_LITTLE, Receiver, Sent, receiver
 from tests.tools.waiting import wait_until
 
 SENDER = "MODALITY"
@@ -61,10 +63,10 @@ def _pair(item: Dataset) -> tuple[str, str]:
 class Sender:
     """Asks for storage commitment and hears reports, on the association that asked or at its own port."""
 
-    def __init__(self, ae_title: str = SENDER, port: int = 0, status: int = SUCCESS) -> None:
+    def __init__(self, ae_title: str = SENDER, port: int = 0) -> None:
         self.ae_title, self.port = ae_title, port
-        #: What it answers to a report.
-        self.status = status
+        #: What it answers to the next reports, Success after them.
+        self.statuses: list[int] = []
         #: While set, it lets a report wait for its answer.
         self.hesitates = threading.Event()
         self.told: list[Told] = []
@@ -84,7 +86,7 @@ class Sender:
         entity = AE(self.ae_title)
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
         made = entity.associate(
-            "127.0.0.1", port, [build_context(StorageCommitmentPushModel), *contexts], "AINODE",
+            "127.0.0.1", port, [build_context(StorageCommitmentPushModel, EXPLICIT_LITTLE), *contexts], "AINODE",
             ext_neg=list(roles), evt_handlers=[(evt.EVT_N_EVENT_REPORT, lambda event: self._hear(event, same=True))])
         try:
             yield made
@@ -96,7 +98,7 @@ class Sender:
         self.told.append(Told.of(event, same=same))
         if self.hesitates.is_set():
             wait_until(lambda: not self.hesitates.is_set(), 60)
-        return self.status, None
+        return (self.statuses.pop(0) if self.statuses else SUCCESS), None
 
     def __enter__(self) -> Sender:
         entity = AE(self.ae_title)
@@ -122,6 +124,23 @@ def send_action(
     return reply.get("Status")
 
 
+def send_action_bytes(made: Association, data: bytes) -> int:
+    """The same with Action Information that is not encoded from anything."""
+    context = next(one for one in made.accepted_contexts if one.abstract_syntax == StorageCommitmentPushModel)
+    request = N_ACTION()
+    request.MessageID, request.ActionTypeID = 1, 1
+    request.RequestedSOPClassUID, request.RequestedSOPInstanceUID = StorageCommitmentPushModel, COMMITMENT_INSTANCE
+    request.ActionInformation = BytesIO(data)
+    made._reactor_checkpoint.clear()
+    try:
+        made.dimse.send_msg(request, context.context_id)
+        _, response = made.dimse.get_msg(block=True)
+        assert response is not None, "no answer"
+        return int(response.Status)
+    finally:
+        made._reactor_checkpoint.set()
+
+
 @dataclass
 class RelayNode:
     """A receiver with an archive behind it, and the clerk's part on :class:`StraightJobs`."""
@@ -129,6 +148,8 @@ class RelayNode:
     node: Receiver
     relay: delivery.Relay
     jobs: StraightJobs
+    #: What the receiver does with a report.
+    record: Callable[[CommitmentReport], None]
 
     @property
     def port(self) -> int:
@@ -149,9 +170,9 @@ class RelayNode:
         return wait_until(turned, 30, what or f"{self.requests()}")
 
     def read_all(self) -> None:
-        """The clerk has read every instance."""
+        """The clerk has read every instance; this state may be had by several with one UID."""
         with transaction(self.node.engine) as connection:
-            connection.execute(sa.update(instance).values(state="accepted"))
+            connection.execute(sa.update(instance).where(instance.c.state == "received").values(state="superseded"))
 
     def requests(self) -> list[JSON]:
         with transaction(self.node.engine) as connection:
@@ -189,7 +210,7 @@ def relay_node(
                            callbacks=delivery.callbacks(config.peers, config.destinations))
     jobs.stages = {stage.name: stage for stage in sending.relay_jobs(relay)}
     with receiver(engine, data_dir, record, receive={"storage_commitment": service}, **sections) as node:
-        yield RelayNode(node, relay, jobs)
+        yield RelayNode(node, relay, jobs, record)
 
 
 def pair(sent: Sent) -> tuple[str, str]:
