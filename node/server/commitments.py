@@ -142,11 +142,13 @@ class Commitments:
         with transaction(self._engine) as connection:
             claimed = claim(connection, free, CLAIM_SECONDS)
         for name, key, verdict in claimed:
-            opened = self._open[name]
-            if opened.told is not None:
+            here = self._open.get(name)
+            if here is None or here.told is not None:
                 continue  # one report at a time; the next turn claims the other one again
-            if _send(opened.association, verdict):
-                opened.told, opened.until = key, at + ANSWER_SECONDS
+            if _send(here.association, verdict):
+                here.told, here.until = key, at + ANSWER_SECONDS
+            else:
+                self._end(name)
 
     def _answered(self, name: str, status: int | None) -> None:
         opened = self._open.get(name)
@@ -167,7 +169,7 @@ class Commitments:
 
 
 def _send(association: Association, verdict: CommitmentVerdict) -> bool:
-    """N-EVENT-REPORT without waiting for its answer; False when the association is over."""
+    """N-EVENT-REPORT without waiting for its answer; False where it is over, or the node is no SCP on it."""
     context = next((one for one in association.accepted_contexts
                     if one.abstract_syntax == StorageCommitmentPushModel and one.as_scp), None)
     if context is None or not association.is_established:

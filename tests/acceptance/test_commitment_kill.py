@@ -49,12 +49,12 @@ class Site:
 
 
 @pytest.fixture
-def site(database_url: str, tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path) -> Iterator[Site]:
     with ExitStack() as stack:
         archive = stack.enter_context(SmallPacs("PACS", tmp_path / "pacs"))
         sender = stack.enter_context(Sender())
         node = stack.enter_context(RunningNode(
-            tmp_path / "node", database_url,
+            tmp_path / "node",
             destinations=[{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": archive.port}],
             peers=[{"ae_title": sender.ae_title, "host": "127.0.0.1", "port": sender.port}],
             receive={"storage_commitment": {"archive": "pacs"}}, delivery={"commitment_timeout_seconds": 1}))

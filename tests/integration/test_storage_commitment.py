@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ from node.dicom_client import COMMITMENT_INSTANCE
 from node.domain import CommitmentReport, CommitmentRequest
 from node.errors import BadInput
 from tests.tools.commitment import SENDER, RelayNode, Sender, Told, pair, relay_node, send_action, send_action_bytes
-from tests.tools.network import free_port
-from tests.tools.receiver import CT, made, receiver, send
+from tests.tools.documents import document
+from tests.tools.network import Namespace, free_port
+from tests.tools.orthanc import Orthanc
+from tests.tools.receiver import CT, ENGINES, EXPLICIT_LITTLE, made, receiver, send, sent, store
 
 TRANSACTION = "1.2.3.99"
 ALL_COMMITTED, FAILURES_EXIST = 1, 2
@@ -55,6 +57,16 @@ def world(engine: sa.Engine, data_dir: Path, archive: SmallPacs, sender: Sender)
 def simple(sqlite: sa.Engine, data_dir: Path, archive: SmallPacs, sender: Sender) -> Iterator[RelayNode]:
     """The same on SQLite only."""
     with relay_node(sqlite, data_dir, archive.port, sender) as world:
+        archive.meet("AINODE", "127.0.0.1", world.port)
+        yield world
+
+
+@pytest.fixture(params=ENGINES)
+def either(
+    request: pytest.FixtureRequest, sqlite: sa.Engine, data_dir: Path, archive: SmallPacs, sender: Sender
+) -> Iterator[RelayNode]:
+    """The same with each engine of reception."""
+    with relay_node(sqlite, data_dir, archive.port, sender, receive_engine=request.param) as world:
         archive.meet("AINODE", "127.0.0.1", world.port)
         yield world
 
@@ -156,56 +168,58 @@ def test_nothing_is_asked_before_the_clerk_has_read_what_arrived(
 @pytest.mark.parametrize("roles", [[], [build_role(StorageCommitmentPushModel, scu_role=True)]],
                          ids=["no role proposed", "the role of SCU proposed"])
 def test_a_sender_that_waits_is_told_on_the_association_that_asked(
-    simple: RelayNode, archive: SmallPacs, sender: Sender, roles: Sequence[Any]
+    either: RelayNode, archive: SmallPacs, sender: Sender, roles: Sequence[Any]
 ) -> None:
-    instances = stored(simple, archive, "1.2.3.4")
-    with sender.association(simple.port, roles=roles) as association:
+    instances = stored(either, archive, "1.2.3.4")
+    with sender.association(either.port, roles=roles) as association:
         assert Sender.ask_on(association, TRANSACTION, instances) == SUCCESS
-        simple.until(lambda: simple.state() == "reported")
+        either.until(lambda: either.state() == "reported")
     assert sender.told == [Told(TRANSACTION, ALL_COMMITTED, instances, [], same=True)]
 
 
 def test_two_requests_on_one_association_are_both_told_on_it(
-    simple: RelayNode, archive: SmallPacs, sender: Sender
+    either: RelayNode, archive: SmallPacs, sender: Sender
 ) -> None:
-    one, other = stored(simple, archive, "1.2.3.4", "1.2.3.5")
-    with sender.association(simple.port) as association:
+    one, other = stored(either, archive, "1.2.3.4", "1.2.3.5")
+    with sender.association(either.port) as association:
         Sender.ask_on(association, "1.1", [one])
         Sender.ask_on(association, "1.2", [other])
-        simple.until(lambda: len(sender.told) == 2)
+        either.until(lambda: len(sender.told) == 2)
     assert {(told.transaction_uid, told.same) for told in sender.told} == {("1.1", True), ("1.2", True)}
 
 
-def test_an_association_goes_on_while_it_is_told(simple: RelayNode, archive: SmallPacs, sender: Sender) -> None:
-    instances = stored(simple, archive, "1.2.3.4")
+def test_an_association_goes_on_while_it_is_told(either: RelayNode, archive: SmallPacs, sender: Sender) -> None:
+    instances = stored(either, archive, "1.2.3.4")
     sender.hesitates.set()
-    with sender.association(simple.port, contexts=[build_context(Verification)]) as association:
+    contexts = [build_context(Verification), build_context(CT, EXPLICIT_LITTLE)]
+    with sender.association(either.port, contexts=contexts) as association:
         Sender.ask_on(association, TRANSACTION, instances)
-        simple.until(lambda: sender.told)
+        either.until(lambda: sender.told)
         assert association.send_c_echo().Status == SUCCESS
+        assert store(association, made("1.2.3.5")) == SUCCESS
         sender.hesitates.clear()
-        simple.until(lambda: simple.state() == "reported")
+        either.until(lambda: either.state() == "reported")
 
 
 def test_a_sender_that_refuses_on_its_own_association_is_told_on_a_new_one(
-    simple: RelayNode, archive: SmallPacs, sender: Sender
+    either: RelayNode, archive: SmallPacs, sender: Sender
 ) -> None:
-    instances = stored(simple, archive, "1.2.3.4")
+    instances = stored(either, archive, "1.2.3.4")
     sender.statuses = [PROCESSING_FAILURE]
-    with sender.association(simple.port) as association:
+    with sender.association(either.port) as association:
         Sender.ask_on(association, TRANSACTION, instances)
-        simple.until(lambda: simple.state() == "reported")
+        either.until(lambda: either.state() == "reported")
     assert [told.same for told in sender.told] == [True, False]
 
 
 def test_a_report_that_waits_for_an_association_goes_on_a_new_one_when_that_ends(
-    simple: RelayNode, archive: SmallPacs, sender: Sender
+    either: RelayNode, archive: SmallPacs, sender: Sender
 ) -> None:
-    instances = stored(simple, archive, "1.2.3.4")
-    with sender.association(simple.port) as association:
+    instances = stored(either, archive, "1.2.3.4")
+    with sender.association(either.port) as association:
         Sender.ask_on(association, TRANSACTION, instances)
         association.abort()
-    simple.until(lambda: simple.state() == "reported")
+    either.until(lambda: either.state() == "reported")
     assert [told.same for told in sender.told] == [False]
 
 
@@ -331,6 +345,27 @@ def test_an_archive_that_left_the_configuration_is_a_failure(
         connection.execute(sa.update(commitment_request).values(archive="gone"))
     simple.until(lambda: sender.told)
     assert "destinations has no 'gone' any more" in simple.requests()[0]["reason"]
+
+
+def test_orthanc_commits_what_a_sender_asked_for(
+    namespace: Namespace, sqlite: sa.Engine, data_dir: Path, tmp_path: Path
+) -> None:
+    """Node, sender and archive are in the namespace; Orthanc reports on an association of its own."""
+    port, documents = 11112, [sent(document(tmp_path)), sent(document(tmp_path))]
+    with ExitStack() as stack:
+        sender = namespace.call(stack.enter_context, Sender())
+        orthanc = stack.enter_context(
+            Orthanc(namespace, tmp_path / "orthanc", {"AINODE": ("127.0.0.1", port)}, ae_title="PACS"))
+        world = namespace.call(
+            stack.enter_context, relay_node(sqlite, data_dir, orthanc.port, sender, port=port))
+        for place, one in ((port, documents[0]), (port, documents[1]), (orthanc.port, documents[0])):
+            assert namespace.call(send, place, one) == SUCCESS
+        world.read_all()
+        instances = [pair(one) for one in documents]
+        assert namespace.call(sender.ask, port, TRANSACTION, instances) == SUCCESS
+        namespace.call(world.until, lambda: sender.told)
+    assert sender.told == [
+        Told(TRANSACTION, FAILURES_EXIST, instances[:1], [(*instances[1], NO_SUCH_INSTANCE)], same=False)]
 
 
 # A sender that is not there.

@@ -186,7 +186,7 @@ class RelayNode:
 @contextmanager
 def relay_node(
     engine: sa.Engine, data_dir: Path, archive_port: int, *senders: Sender, timeout_seconds: float = 60.0,
-    **delivery_section: Any,
+    receive_engine: str = "standard", port: int = 0, **delivery_section: Any,
 ) -> Iterator[RelayNode]:
     """``senders`` are in ``peers``; ``delivery_section`` are settings of ``delivery``."""
     sections: JSON = {
@@ -209,7 +209,8 @@ def relay_node(
     relay = delivery.Relay(office=office, settings=CommitmentSCP(**service),
                            callbacks=delivery.callbacks(config.peers, config.destinations))
     jobs.stages = {stage.name: stage for stage in sending.relay_jobs(relay)}
-    with receiver(engine, data_dir, record, receive={"storage_commitment": service}, **sections) as node:
+    receive = {"storage_commitment": service, "engine": receive_engine}
+    with receiver(engine, data_dir, record, port=port, receive=receive, **sections) as node:
         yield RelayNode(node, relay, jobs, record)
 
 

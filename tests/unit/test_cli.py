@@ -19,7 +19,7 @@ import yaml
 from node import __version__, audit, checkup, worklist
 from node.__main__ import COMMAND_CHAIN, app, main
 from node.config import load
-from node.database import audit_event, connect, delivery, study, transaction, worklist_entry
+from node.database import audit_event, commitment_request, connect, delivery, study, transaction, worklist_entry
 from node.domain import AuditEvent
 from tests.tools.documents import document
 from tests.tools.network import free_port
@@ -29,6 +29,7 @@ CONTRACT = {
     "run": {"--role"}, "demo": {"--exit", "--write", "--count", "--seed"}, "check": {"--store"},
     "send": {"--to", "--aet"}, "worklist": {"--json"}, "complete": set(), "replay": set(),
     "delivery list": set(), "delivery retry": set(), "delivery discard": set(),
+    "commitment list": set(), "commitment retry": set(),
     "audit verify": set(), "audit export": set(), "report": set(), "conformance": set(), "migrate": set(),
     "models list": set(), "models verify": set(),
 }
@@ -208,6 +209,20 @@ def test_deliveries_are_listed_tried_again_and_given_up(ainode: Ainode, migrated
     assert ainode("delivery", "retry", "--config", migrated).out == "1 instances will be sent again\n"
     assert ainode("delivery", "discard", "--study", "1.9.9", "--config", migrated).out == "0 instances are discarded\n"
     assert ainode("delivery", "discard", "--study", STUDY, "--config", migrated).out == "1 instances are discarded\n"
+
+
+def test_senders_that_could_not_be_told_are_listed_and_told_again(ainode: Ainode, migrated: Path) -> None:
+    engine = engine_of(migrated)
+    with transaction(engine) as connection:
+        connection.execute(sa.insert(commitment_request).values(
+            transaction_uid="1.5.6", calling_ae_title="CT1", source_host="10.0.0.1", archive="pacs",
+            instances=[["1.2", "1.9"]], committed=["1.9"], state="unreported", reason="nobody answered",
+            requested_at=0.0, next_at=0.0))
+    engine.dispose()
+    listed = ainode("commitment", "list", "--config", migrated).out
+    assert all(text in listed for text in ("CT1", "unreported", "1.5.6", "nobody answered"))
+    assert ainode("commitment", "retry", "--config", migrated).out == "1 senders will be told again\n"
+    assert "answered" in ainode("commitment", "list", "--config", migrated).out
 
 
 def test_the_audit_trail_verifies_and_is_exported_line_by_line(ainode: Ainode, migrated: Path) -> None:
