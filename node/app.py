@@ -7,6 +7,7 @@ job engine nor torch, the clerk and the web no torch.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from node.stages.desk import Desk
 
 log = logging.getLogger(__name__)
+
+NICENESS = {Role.RECEIVER: 0, Role.CLERK: 5, Role.WORKER: 5, Role.WEB: 5}
+"""Reception goes first where cores are short: a modality that waits stops scanning, an analysis only comes later."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,7 @@ def run_role(role: Role, config: Config, incarnation: str) -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    os.nice(NICENESS[role])
     engine = open_database(config)
     base = Base(config=config, engine=engine, slot=take_slot(config.node.data_dir, role), role=role,
                 incarnation=incarnation, stopping=stopping, failed=threading.Event())
