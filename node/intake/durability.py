@@ -29,7 +29,7 @@ class Disk:
         self._file_seconds = 0.0005
         self._whole_seconds = 0.0015
 
-    def secure(self, files: Iterable[tuple[int, Path]]) -> None:
+    def secure(self, files: Iterable[tuple[int, str]]) -> None:
         """Make files (open descriptors) and their names in their folders durable. Raises OSError."""
         wanted = list(files)
         if self._whole_is_cheaper(len(wanted)):
@@ -61,7 +61,7 @@ class Disk:
         finally:
             os.close(root)
 
-    def _sync_each(self, files: list[tuple[int, Path]]) -> None:
+    def _sync_each(self, files: list[tuple[int, str]]) -> None:
         for descriptor, _ in files:
             os.fdatasync(descriptor)
         for folder in {folder for _, folder in files}:
@@ -74,10 +74,10 @@ def make_directory(path: Path) -> None:
         return
     make_directory(path.parent)
     path.mkdir(mode=0o750, exist_ok=True)
-    sync_directory(path.parent)
+    sync_directory(str(path.parent))
 
 
-def sync_directory(path: Path) -> None:
+def sync_directory(path: str) -> None:
     """Make the names in a folder durable. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -54,7 +54,7 @@ class InstanceFiles:
         """
         self._require_space()
         name = f"{datetime.now(UTC):%Y%m%d%H}-{uuid.uuid4().hex}.part"
-        file = IncomingFile(self._data_dir, self._incoming / name, os.O_CREAT | os.O_EXCL, self._disk)
+        file = IncomingFile(self._data_dir, name, os.O_CREAT | os.O_EXCL, self._disk)
         try:
             file.write((preamble,))
         except StorageError:
@@ -98,7 +98,7 @@ class InstanceFiles:
 
     def _abandoned(self, path: Path) -> IncomingFile | None:
         try:
-            file = IncomingFile(self._data_dir, path, 0, self._disk)
+            file = IncomingFile(self._data_dir, path.name, 0, self._disk)
         except StorageError:  # locked by its writer, or gone
             return None
         if file.is_named():
@@ -110,17 +110,20 @@ class InstanceFiles:
 class IncomingFile:
     """One instance while it arrives. Locked until it is settled, discarded, quarantined or closed."""
 
-    def __init__(self, data_dir: Path, incoming: Path, flags: int, disk: Disk) -> None:
+    def __init__(self, data_dir: Path, name: str, flags: int, disk: Disk) -> None:
         self._data_dir = data_dir
-        self._incoming = incoming
         self._disk = disk
-        self.path = _final_path(incoming.stem)
+        self.path = _final_path(name)
         """Where the instance will be, relative to ``node.data_dir``."""
+        # Texts: putting Path objects together for each instance would cost more than the calls they are for.
+        self._incoming = f"{data_dir}/incoming/{name}"
+        self._final = f"{data_dir}/{self.path}"
+        self._folder = self._final.rpartition("/")[0]
         self.size = 0
         """Bytes of the whole file, as far as they were written."""
         self._start = self._begun = 0
-        with _mapped(incoming):
-            self._descriptor = os.open(incoming, os.O_RDWR | os.O_CLOEXEC | flags, 0o640)
+        with _mapped(self._incoming):
+            self._descriptor = os.open(self._incoming, os.O_RDWR | os.O_CLOEXEC | flags, 0o640)
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -160,23 +163,22 @@ class IncomingFile:
     def is_named(self) -> bool:
         """Whether its name in ``incoming`` is still there and means this file."""
         try:
-            return self._incoming.stat().st_ino == os.fstat(self._descriptor).st_ino
+            return Path(self._incoming).stat().st_ino == os.fstat(self._descriptor).st_ino
         except FileNotFoundError:
             return False
 
     def publish(self) -> None:
         """Give it its final name, beside the one it has; :meth:`InstanceFiles.secure` makes it last."""
-        final = self._data_dir / self.path
-        with _mapped(final):
+        with _mapped(self._final):
             try:
-                os.link(self._incoming, final)
+                os.link(self._incoming, self._final)
             except FileNotFoundError:
-                make_directory(final.parent)
-                os.link(self._incoming, final)
+                make_directory(Path(self._folder))
+                os.link(self._incoming, self._final)
 
-    def opened(self) -> tuple[int, Path]:
+    def opened(self) -> tuple[int, str]:
         """Its descriptor, and the folder of its final name."""
-        return self._descriptor, (self._data_dir / self.path).parent
+        return self._descriptor, self._folder
 
     def settle(self) -> None:
         """Its row is committed: only the final name stays."""
@@ -186,7 +188,7 @@ class IncomingFile:
     def discard(self) -> None:
         """Remove it under every name, unless it was settled, quarantined or closed before."""
         if self._descriptor >= 0:
-            _remove(self._data_dir / self.path)
+            _remove(self._final)
             _remove(self._incoming)
         self.close()
 
@@ -194,12 +196,12 @@ class IncomingFile:
         """Move it to ``quarantine`` and return its path there, relative to ``node.data_dir``."""
         with _mapped(self._incoming):
             os.fsync(self._descriptor)
-            with self._incoming.open("rb") as file:
+            with Path(self._incoming).open("rb") as file:
                 kept = Path("quarantine", f"{hashlib.file_digest(file, 'sha256').hexdigest()}.dcm")
             folder = self._data_dir / kept.parent
             make_directory(folder)
-            self._incoming.rename(self._data_dir / kept)
-            sync_directory(folder)
+            Path(self._incoming).rename(self._data_dir / kept)
+            sync_directory(str(folder))
         self.close()
         return str(kept)
 
@@ -210,18 +212,18 @@ class IncomingFile:
             os.close(descriptor)
 
 
-def _remove(path: Path) -> None:
+def _remove(path: str) -> None:
     with suppress(OSError):  # what cannot be removed now is seen by the next sweep
-        path.unlink(missing_ok=True)
+        os.unlink(path)  # noqa: PTH108
 
 
-def _final_path(stem: str) -> str:
-    hour, _, identifier = stem.partition("-")
+def _final_path(name: str) -> str:
+    hour, _, identifier = name.removesuffix(".part").partition("-")
     return f"instances/{hour[:4]}/{hour[4:6]}/{hour[6:8]}/{hour[8:]}/{identifier}.dcm"
 
 
 @contextmanager
-def _mapped(path: Path) -> Iterator[None]:
+def _mapped(path: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from node import audit
-from node.database import instance, now, transaction
+from node.database import Writer, instance, now, transaction
 from node.domain import JSON, AuditEvent, Lane
 from node.errors import NodeError
 from node.header import ScannedHead
@@ -51,6 +51,7 @@ class Ledger:
     def __init__(self, engine: sa.Engine, chain: str) -> None:
         self._engine = engine
         self._chain = chain
+        self._writer = Writer(engine)
         # One writer at a time: waiting here is fair and short, waiting on SQLite's file lock is neither.
         self._turn = threading.Lock()
 
@@ -63,7 +64,7 @@ class Ledger:
         received_at = now()
         rows = [_row(request, outcome, received_at) for request, outcome in kept]
         events = [_received(request, outcome) for request, outcome in kept]
-        with self._turn, transaction(self._engine) as connection:
+        with self._turn, self._writer.transaction() as connection:
             audit.append(connection, self._chain, *events)
             connection.execute(_ADD, rows)
 

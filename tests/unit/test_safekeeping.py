@@ -91,7 +91,7 @@ class Disks(Disk):
         self.done: list[str] = []
         super().__init__(folder, lambda: self.at)
 
-    def _sync_each(self, files: list[tuple[int, Path]]) -> None:
+    def _sync_each(self, files: list[tuple[int, str]]) -> None:
         self.at += self.each * len(files)
         self.done.append("each")
 
@@ -106,30 +106,30 @@ def test_the_cheaper_way_to_make_files_durable_is_learned(
 ) -> None:
     disk = Disks(tmp_path, each, whole)
     for _ in range(40):
-        disk.secure([(0, tmp_path)] * 4)
+        disk.secure([(0, str(tmp_path))] * 4)
     assert disk.done[-20:].count(chosen) >= 18
 
 
 def test_the_other_way_is_tried_again_in_time(tmp_path: Path) -> None:
     disk = Disks(tmp_path, 0.001, 1.0)
     for _ in range(10):
-        disk.secure([(0, tmp_path)] * 4)
+        disk.secure([(0, str(tmp_path))] * 4)
     disk.whole = 0.0001
     for _ in range(400):
-        disk.secure([(0, tmp_path)] * 4)
+        disk.secure([(0, str(tmp_path))] * 4)
     assert disk.done[-1] == "whole"
 
 
 def test_a_file_alone_is_synced_alone(tmp_path: Path) -> None:
     disk = Disks(tmp_path, 1.0, 0.0)
-    disk.secure([(0, tmp_path)])
+    disk.secure([(0, str(tmp_path))])
     assert disk.done == ["each"]
 
 
 def test_both_ways_work_on_a_real_file_system(tmp_path: Path) -> None:
     disk, descriptor = Disk(tmp_path), os.open(tmp_path / "file", os.O_CREAT | os.O_WRONLY)
     disk._sync_whole()
-    disk._sync_each([(descriptor, tmp_path)])
+    disk._sync_each([(descriptor, str(tmp_path))])
     os.close(descriptor)
 
 
