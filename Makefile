@@ -1,10 +1,11 @@
 # A fresh machine needs Python 3.11 to 3.13 and make; everything else is installed into .venv.
 PYTHON ?= python3
 ARGS ?=
+DATA ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: help demo run test test-gpu lint bench bench-receive soak corpus clean
+.PHONY: help demo run test test-gpu lint bench bench-receive soak corpus phantoms clean
 
 help:
 	@echo "make demo       node, demo models and a small PACS on drawn studies (ARGS=--exit ends by itself)"
@@ -15,7 +16,8 @@ help:
 	@echo "make bench      time from arrival to flag, as a table"
 	@echo "make bench-receive  speed of receiving beside DCMTK, Orthanc and pynetdicom (ARGS=--quick for a first look)"
 	@echo "make soak       20 000 instances over 20 associations: memory, threads, descriptors (ARGS='--engine fast')"
-	@echo "make corpus     drawn studies and their truth, written to build/corpus"
+	@echo "make corpus     DATA=folder: send every file below it to a node, and tell what became of each"
+	@echo "make phantoms   drawn studies and their truth, written to build/phantoms"
 	@echo "make clean      remove .venv and build"
 
 demo: .venv/installed
@@ -45,8 +47,12 @@ soak: .venv/installed
 	$(BIN)/python benchmarks/soak.py $(ARGS)
 
 corpus: .venv/installed
-	@echo "Writing drawn studies and truth.json to build/corpus"
-	$(BIN)/ainode demo --write build/corpus --count 100 --seed 1 $(ARGS)
+	@test -n "$(DATA)" || { echo "make corpus DATA=folder: name a folder with DICOM files"; exit 2; }
+	$(BIN)/python scripts/corpus.py "$(DATA)" $(ARGS)
+
+phantoms: .venv/installed
+	@echo "Writing drawn studies and truth.json to build/phantoms"
+	$(BIN)/ainode demo --write build/phantoms --count 100 --seed 1 $(ARGS)
 
 clean:
 	rm -rf .venv build

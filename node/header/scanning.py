@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass
 
 from node.errors import UnusableIdentity
-from node.header.elements import DEFLATED, Buffer, encoding_of, walk
+from node.header.elements import DEFLATED, ITEM, Buffer, encoding_of, walk
 
 LIMIT = 1 << 22
 """Bytes that are looked at, also after inflating. Series Instance UID stands in the first kilobytes;
@@ -56,7 +56,8 @@ def scan(data: Buffer, transfer_syntax_uid: str, *, last: bool = False) -> Scann
         name = FIELDS.get(element.tag)
         if name is not None and is_whole:
             found.setdefault(name, _latin(head[element.start : min(element.end, element.start + LONGEST)]))
-        if element.tag > LAST or (element.tag == LAST and is_whole and found.keys() >= IDENTITY):
+        beyond = element.tag > LAST and element.tag != ITEM  # an item that stands in no sequence is no place to stop
+        if beyond or (element.tag == LAST and is_whole and found.keys() >= IDENTITY):
             passed = True
             break
     return ScannedHead(**found, complete=passed or whole or last or len(head) >= LIMIT)

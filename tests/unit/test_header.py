@@ -107,6 +107,13 @@ def test_an_unknown_vr_of_undefined_length_is_implicit_inside() -> None:
     assert (found.study_instance_uid, found.sop_instance_uid) == ("1.2", "")
 
 
+def test_an_item_outside_a_sequence_does_not_hide_what_follows() -> None:
+    stray = struct.pack("<HHI", 0xFFFE, 0xE000, 4) + b"lost"
+    uid = struct.pack("<HH2sH", 0x0020, 0x000D, b"UI", 4) + b"1.2\0"
+    found = header.scan(struct.pack("<HH2sH", 0x0018, 0x5010, b"LO", 0) + stray + uid, EXPLICIT)
+    assert found.study_instance_uid == "1.2"
+
+
 def nested(depth: int) -> bytes:
     opening = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF)
     opening += struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
