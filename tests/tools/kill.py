@@ -25,8 +25,8 @@ from tests.tools.receiver import files_in, made, sent, stored_data_set
 from tests.tools.running_node import AE_TITLE, RunningNode
 from tests.tools.waiting import wait_until
 
-ENGINES = ("standard",)
-"""Those that this version has."""
+ENGINES = ("standard", "fast")
+"""As ``receive.engine`` names them."""
 
 SENDERS = 8
 FILES_PER_SENDER = 60
