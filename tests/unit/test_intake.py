@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import datetime
@@ -19,6 +16,7 @@ from node import audit
 from node.database import audit_event, connect, metadata
 from node.errors import ClassMismatch, OutOfSpace, StorageError, UnusableIdentity
 from node.intake import IMPLEMENTATION_CLASS_UID, Intake, Reception
+from tests.tools.disks import small_disk
 from tests.tools.receiver import CHAIN, CT, Sent, actions_of, files_in, made, real, rows_of, stored_data_set
 
 
@@ -139,21 +137,17 @@ def test_less_space_than_the_reserve_is_refused_at_once(sqlite: sa.Engine, data_
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of one megabyte. Needs root, as every test run here does."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
-    yield folder
-    assert ctypes.CDLL(None, use_errno=True).umount2(os.fsencode(folder), 0) == 0
+def megabyte(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "small", megabytes=1) as folder:
+        yield folder
 
 
-def test_a_disk_that_fills_up_leaves_nothing_behind(sqlite: sa.Engine, small_disk: Path) -> None:
-    reception = Intake(sqlite, small_disk, CHAIN, 0).begin(made().request())
+def test_a_disk_that_fills_up_leaves_nothing_behind(sqlite: sa.Engine, megabyte: Path) -> None:
+    reception = Intake(sqlite, megabyte, CHAIN, 0).begin(made().request())
     with pytest.raises(OutOfSpace):
         reception.write([bytes(1 << 19)] * 3)
     reception.abandon()
-    assert files_in(small_disk) == []
+    assert files_in(megabyte) == []
 
 
 def test_an_abandoned_instance_leaves_no_row_and_no_file(intake: Intake, sqlite: sa.Engine, data_dir: Path) -> None:
