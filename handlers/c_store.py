@@ -14,17 +14,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, NoReturn, TypeVar
 
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import P_DATA
 
 from handlers.association import Identity, may_store
+from handlers.commands import LONGEST_UID, StoreCommand, is_storage, read_store
 from handlers.statuses import Refused, Status, answer
 from node.errors import UnusableIdentity
 from node.intake import Intake, Reception, StoreRequest
@@ -33,20 +33,14 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LONGEST_UID = 64
+COMMAND = 0x01
+"""Bit of a message control header that tells commands from data sets (PS3.8 annex E.2)."""
 INVALID_PDU = "Evt19"
 """Tells the upper layer's state machine to abort (PS3.8 table 9-10)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoreCommand:
-    """What a C-STORE-RQ says (PS3.7 section 9.3.1.1) and the presentation context it came on. Texts are verbatim."""
-
-    context_id: int
-    sop_class_uid: str
-    sop_instance_uid: str
-    move_originator_ae_title: str = ""
-    has_data_set: bool = True
+class ProtocolBreach(Exception):
+    """What came cannot be part of a message, and no answer would be about it."""
 
 
 class Storing:
@@ -98,11 +92,11 @@ def _request(association: Association, command: StoreCommand) -> StoreRequest:
     if not command.has_data_set:
         _refuse_without_data_set()
     context = association._accepted_cx.get(command.context_id)
-    if context is None or context.abstract_syntax != command.sop_class_uid:
+    if context is None or context.abstract_syntax != command.sop_class_uid or not is_storage(command.sop_class_uid):
         raise Refused(
             Status.SOP_CLASS_NOT_SUPPORTED,
             f"class {command.sop_class_uid[:LONGEST_UID]!r} came on presentation context {command.context_id}, "
-            "which was not accepted for it",
+            "which was not accepted for storing it",
         )
     peer = Identity.of(association)
     return StoreRequest(
@@ -138,19 +132,23 @@ class StreamingDimse(DIMSEServiceProvider):  # type: ignore[misc]
         super().__init__(association)
         self.intake = intake
         self.sending = threading.Lock()
+        self._context_id = 0
 
     def send_msg(self, primitive: Any, context_id: int) -> None:
-        """One message after the other: a report on storage commitment is sent by another thread than the answers."""
+        """One message after the other: a report on storage commitment is sent by another thread than the answers.
+
+        The peer's silence counts from here: while it waited for us it was not silent.
+        """
         with self.sending:
             super().send_msg(primitive, context_id)
+            self.dul._idle_timer.restart()
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take a P-DATA in, PDV by PDV, so that a command is seen before the data set behind it."""
-        for value in primitive.presentation_data_value_list:
-            single = P_DATA()
-            single.presentation_data_value_list.append(value)
+        for context_id, value in primitive.presentation_data_value_list:
             try:
-                self._receive_value(single)
+                self._require_next(context_id, value)
+                self._receive_value(context_id, value)
             except Exception as error:  # noqa: BLE001 - the handler edge: pynetdicom raises whatever it trips over
                 log.warning(
                     "A message that cannot be read ends association %s: %s: %s", Identity.of(self.assoc).association,
@@ -165,22 +163,25 @@ class StreamingDimse(DIMSEServiceProvider):  # type: ignore[misc]
         if self.message is not None and isinstance(self.message.data_set, DataSetStream):
             self.message.data_set.close()
 
-    def _receive_value(self, single: P_DATA) -> None:
-        super().receive_primitive(single)
-        if isinstance(self.message, C_STORE_RQ) and not isinstance(self.message.data_set, DataSetStream):
-            self._divert(self.message)
+    def _require_next(self, context_id: int, value: bytes) -> None:
+        """Fragments of a message come on one context, the command before the data set (PS3.7 6.3.1; PS3.8 E.1)."""
+        message = self.message
+        if message is None:
+            self._context_id = context_id
+        if context_id != self._context_id:
+            raise ProtocolBreach(f"a fragment on context {context_id} within a message on {self._context_id}")
+        awaits_data_set = message is not None and type(message) is not DIMSEMessage
+        if bool(value[0] & COMMAND) is awaits_data_set:
+            raise ProtocolBreach("a command in a data set" if awaits_data_set else "a data set without its command")
 
-    def _divert(self, message: C_STORE_RQ) -> None:
-        command = message.command_set
-        said = StoreCommand(
-            context_id=message.context_id,
-            sop_class_uid=str(command.get("AffectedSOPClassUID", "")),
-            sop_instance_uid=str(command.get("AffectedSOPInstanceUID", "")),
-            move_originator_ae_title=str(command.get("MoveOriginatorApplicationEntityTitle", "")).strip(),
-        )
-        # With none, or one too long, pynetdicom aborts or never answers. It is refused in the answer instead.
-        command.AffectedSOPInstanceUID = echoed(said.sop_instance_uid) or "0"
-        message.data_set = DataSetStream(Storing(self.assoc, self.intake, said))
+    def _receive_value(self, context_id: int, value: bytes) -> None:
+        single = P_DATA()
+        single.presentation_data_value_list.append((context_id, value))
+        super().receive_primitive(single)
+        message = self.message
+        if isinstance(message, C_STORE_RQ) and not isinstance(message.data_set, DataSetStream):
+            said = read_store(message.command_set, context_id)
+            message.data_set = DataSetStream(Storing(self.assoc, self.intake, said))
 
 
 def handle_store(event: Event) -> int:
@@ -193,8 +194,3 @@ def handle_store(event: Event) -> int:
 
 def _refuse_without_data_set() -> NoReturn:
     raise UnusableIdentity("the C-STORE request carries no data set")
-
-
-def echoed(sop_instance_uid: str) -> str:
-    """What the answer names as Affected SOP Instance UID: never more than a UID may have, so never what it cannot."""
-    return sop_instance_uid[:LONGEST_UID]

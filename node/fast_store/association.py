@@ -90,7 +90,7 @@ class FastAssociation(RetrievingAssociation):
             self.dul.receive_pdu()  # tells who watches EVT_ACSE_RECV
             self.is_aborted, self.is_established = True, False
             evt.trigger(self, evt.EVT_ABORTED, {})
-        elif self.dul.is_alive() and not self.dul.idle_seconds:
+        elif self.dul.is_alive() and self.dul.is_silent:
             log.warning("Association %s was silent for %g s and is aborted", self.name, self.network_timeout,
                         extra={"action": "association.silent"})
             self.abort()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from handlers.c_store import StoreCommand, echoed
+from handlers.commands import StoreCommand, echoed
 
 C_STORE_RQ, C_STORE_RSP = 0x0001, 0x8001
 NO_DATA_SET = 0x0101

@@ -87,6 +87,11 @@ class InlineUpperLayer(DULServiceProvider):  # type: ignore[misc]
         remaining: float = self._idle_timer.remaining
         return max(0.0, remaining)
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the peer was silent for too long. What it sent while this thread was busy is not silence."""
+        return not self.idle_seconds and not self._readable(0)
+
     def turn(self, seconds: float = math.inf) -> None:
         """Send what waits or take in what came; where there is neither, wait for it at most so long.
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+import sqlalchemy as sa
 
 from tests.tools.raw_sender import ABORT, CT_CONTEXT, P_DATA_TF, RawSender, command_set, pdu, pdv, pdvs, store_command
 from tests.tools.receiver import ENGINES, Receiver, made, receiver_in
@@ -123,6 +124,20 @@ def test_a_slow_sender_is_not_silent(impatient: Receiver) -> None:
         answer = sender.answer()
         assert answer is not None
         assert answer.status == SUCCESS
+
+
+def test_a_sender_that_waits_for_us_is_not_silent(impatient: Receiver) -> None:
+    with RawSender(impatient.port, CT_CONTEXT) as sender, impatient.engine.connect() as other:
+        locked = other.execute(sa.text("BEGIN IMMEDIATE"))
+        sender.begin(SENT)
+        threading.Event().wait(1.0)
+        assert impatient.rows() == []
+        locked.close()
+        other.rollback()
+        answer = sender.answer()
+        assert answer is not None
+        assert answer.status == SUCCESS
+        assert sender.store(made()).status == SUCCESS
 
 
 @pytest.mark.parametrize("jump", [DAY, -DAY])

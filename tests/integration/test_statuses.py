@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from handlers.statuses import CAUSES as CAUSES_OF_STATUSES
 from handlers.statuses import Status
 from node.intake import Intake
 from tests.tools.disks import read_only, small_disk
@@ -65,8 +66,16 @@ def test_each_cause_has_its_status(shared_node: Receiver, tmp_path: Path, cause:
     assert {folder.name for folder in shared_node.data_dir.iterdir()} <= {"incoming", "instances", "quarantine"}
 
 
-def test_there_are_no_warnings() -> None:
-    assert not [one for one in Status if one in (0x0001, 0x0107, 0x0116) or one >> 12 == 0xB]
+def test_a_store_is_never_answered_with_a_warning() -> None:
+    answered = [cause.status for cause in CAUSES_OF_STATUSES if cause.service == "C-STORE"]
+    assert answered
+    assert not [one for one in answered if one in (0x0001, 0x0107, 0x0116) or one >> 12 == 0xB]
+
+
+def test_every_status_of_a_store_is_proved_here() -> None:
+    proved = {status for _, _, status in CAUSES.values()} | {status for _, status in STEPS.values()}
+    proved.add(Status.NOT_AUTHORISED)
+    assert proved == {cause.status for cause in CAUSES_OF_STATUSES if cause.service == "C-STORE"}
 
 
 def test_a_peer_that_may_only_report_may_not_store(sqlite: sa.Engine, data_dir: Path, engine_name: str) -> None:
