@@ -10,7 +10,7 @@ from pynetdicom.events import Event
 from handlers.query_retrieve import FIND, Archive, Request, refuse
 from handlers.statuses import Status
 from node.domain import AuditEvent
-from node.results import Entity, answer, find, is_supported
+from node.results import Entity, Level, answer, find, is_supported
 
 Response = tuple[Dataset, Dataset | None]
 
@@ -38,7 +38,9 @@ def _found(request: Request, archive: Archive) -> tuple[list[Entity], bool]:
     """The matches, after the audit knows of them: nothing is shown that it does not know."""
     audience = archive.audience(request.peer.source_host)
     found, complete = find(archive.index, request.query, audience, archive.most_matches)
-    archive.record([AuditEvent(action="query.answered", detail=request.detail(
+    named = request.query.uids(Level.STUDY)
+    study = named[0] if found and len(named) == 1 else ""
+    archive.record([AuditEvent(action="query.answered", study_instance_uid=study, detail=request.detail(
         keys=sorted(request.query.matching), matches=len(found), complete=complete))])
     return found, complete
 

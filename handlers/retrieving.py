@@ -77,8 +77,7 @@ def _sent(event: Event, service: str, archive: Archive, plan: Plan, held: Sequen
                 yield progress
         except Exception as error:  # noqa: BLE001 - the handler edge
             _, comment = refusal(service, error, Status.NO_SUB_OPERATION)
-            yield replace(progress, remaining=0, failed=progress.failed + len(waiting), comment=comment,
-                          failed_uids=(*progress.failed_uids, *waiting))
+            yield replace(progress.failing(waiting), remaining=0, comment=comment)
             return
     if waiting:
         yield replace(progress, status=Status.CANCEL)

@@ -7,7 +7,8 @@ pynetdicom's own way names this node as the Move Originator where PS3.7 9.1.1.1 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import logging
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -23,6 +24,8 @@ from pynetdicom.service_class import ServiceClass
 
 from handlers.statuses import Status
 from node.domain import StoreOutcome
+
+log = logging.getLogger(__name__)
 
 LONGEST_LIST = 65534 // 65
 """UIDs that fit into one element with a length of 16 bits, 64 characters and a backslash each."""
@@ -51,7 +54,12 @@ class Progress:
             return replace(left, completed=left.completed + 1)
         if outcome.status is not None and (0xB000 <= outcome.status <= 0xBFFF or outcome.status in (0x0107, 0x0116)):
             return replace(left, warning=left.warning + 1)
-        return replace(left, failed=left.failed + 1, failed_uids=(*left.failed_uids, sop_instance_uid))
+        return left.failing((sop_instance_uid,))
+
+    def failing(self, sop_instance_uids: Sequence[str]) -> Progress:
+        """So many more failed. Of their UIDs as many are kept as can be told."""
+        uids = (*self.failed_uids, *sop_instance_uids[: LONGEST_LIST - len(self.failed_uids)])
+        return replace(self, failed=self.failed + len(sop_instance_uids), failed_uids=uids)
 
     def ended(self) -> Progress:
         """The last response: Success only where every object arrived without a warning (PS3.4 C.4.2.1.5)."""
@@ -95,7 +103,11 @@ class RetrievingAssociation(Association):  # type: ignore[misc]
             return
         self.dimse.cancel_req = {}  # what came before this request is about another one
         self._is_paused = True  # this thread waits for answers to C-STORE itself
-        RetrieveService(self).SCP(msg, context)
+        try:
+            RetrieveService(self).SCP(msg, context)
+        except Exception:
+            log.exception("%s ended with an error", msg.msg_type, extra={"action": "dimse.failed"})
+            self.abort()
         self._is_paused = False
         self.dimse.cancel_req = {}
 
@@ -120,6 +132,6 @@ def _response(req: C_GET | C_MOVE, context: PresentationContext, answer: Progres
 def _failed_list(uids: tuple[str, ...], context: PresentationContext) -> BytesIO:
     """Failed SOP Instance UID List (0008,0058)."""
     identifier = Dataset()
-    identifier.FailedSOPInstanceUIDList = list(uids[:LONGEST_LIST])
+    identifier.FailedSOPInstanceUIDList = list(uids)
     syntax = context.transfer_syntax[0]
     return BytesIO(encode(identifier, syntax.is_implicit_VR, syntax.is_little_endian) or b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby, islice
 
@@ -42,11 +43,12 @@ def find(index: Index, query: Query, audience: Audience, at_most: int) -> tuple[
         QueryMismatch: a key is not one of its VR.
     """
     level = query.level
-    rows = (one for one in index.held(query, audience, (COLUMNS[level],)) if _meets(query, one))
-    named = (one for one in rows if one.value(UNIQUE[level]))  # patients without an ID are not one patient
-    grouped = groupby(named, key=lambda one: one.value(UNIQUE[level]))
-    entities = (Entity(level=level, objects=tuple(objects)) for _, objects in grouped)
-    found = list(islice((one for one in entities if _has_its_sets(query, one)), at_most + 1))
+    with closing(index.held(query, audience, (COLUMNS[level],))) as held:
+        rows = (one for one in held if _meets(query, one))
+        named = (one for one in rows if one.value(UNIQUE[level]))  # patients without an ID are not one patient
+        grouped = groupby(named, key=lambda one: one.value(UNIQUE[level]))
+        entities = (Entity(level=level, objects=tuple(objects)) for _, objects in grouped)
+        found = list(islice((one for one in entities if _has_its_sets(query, one)), at_most + 1))
     return found[:at_most], len(found) <= at_most
 
 

@@ -7,7 +7,7 @@ query could concern it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class Index:
         self._engine = engine
         self._data_dir = data_dir
 
-    def held(self, query: Query, audience: Audience, order: tuple[str, ...]) -> Iterator[Held]:
+    def held(self, query: Query, audience: Audience, order: tuple[str, ...]) -> Generator[Held, None, None]:
         """Objects that may meet ``query``, ordered by these columns and then the newest first.
 
         The restriction by SQL only leaves out what does not match; the caller looks at all of ``query``.

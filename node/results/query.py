@@ -9,14 +9,13 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.valuerep import STANDARD_VR
 
 from node.errors import QueryMismatch
-from node.header.elements import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, Element, walk
+from node.header.elements import EXPLICIT_LITTLE, IMPLICIT_LITTLE, Element, walk
 from node.header.texts import decoded
 from node.results.levels import LEVEL_OF, LEVELS, UNIQUE, Level, Root, levels_of, vr_of
 from node.results.matching import check_range, is_universal
 
-ENCODINGS = {
-    "1.2.840.10008.1.2": IMPLICIT_LITTLE, "1.2.840.10008.1.2.1": EXPLICIT_LITTLE, "1.2.840.10008.1.2.2": EXPLICIT_BIG,
-}
+ENCODINGS = {"1.2.840.10008.1.2": IMPLICIT_LITTLE, "1.2.840.10008.1.2.1": EXPLICIT_LITTLE}
+"""The transfer syntaxes in which queries are accepted."""
 CHARACTER_SET, LEVEL = 0x00080005, 0x00080052
 NOT_KEYS = frozenset({CHARACTER_SET, LEVEL, 0x00080053, 0x00080201})
 """Specific Character Set, Query/Retrieve Level and View, Timezone Offset From UTC: they say how to read the keys."""

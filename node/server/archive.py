@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import sqlalchemy as sa
 
 from handlers.query_retrieve import Archive
-from node.config import Config, Destination
-from node.delivery import may_have_demo
+from node.config import Config
+from node.delivery import callbacks, may_have_demo
 from node.dicom_client import DicomClient
 from node.domain import AuditEvent
 from node.results import Audience, Index
@@ -23,11 +23,5 @@ def archive(config: Config, engine: sa.Engine, record: Callable[[Sequence[AuditE
 
     return Archive(
         index=Index(engine, config.node.data_dir), data_dir=config.node.data_dir, ae_title=config.node.ae_title,
-        audience=audience, destination=move_destinations(config).get,
+        audience=audience, destination=callbacks(config.peers, config.destinations).get,
         store_each=DicomClient(config.node.ae_title).store_each, record=record)
-
-
-def move_destinations(config: Config) -> dict[str, Destination]:
-    """By AE title: ``peers``, and ``destinations`` where no peer has the title; the first of two equal ones counts."""
-    called = [Destination(name="peer", ae_title=one.ae_title, host=one.host, port=one.port) for one in config.peers]
-    return {one.ae_title: one for one in reversed((*called, *config.destinations))}

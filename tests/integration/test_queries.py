@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pynetdicom.dsutils import encode
 
-from node.database import connect, metadata
+from node.database import connect, metadata, result
 from node.errors import QueryMismatch
 from node.results import Audience, Index, Level, Negotiated, Query, Root, answer, find, select
 from node.results.levels import vr_of
 from node.results.matching import matches
+from tests.tools.instances import chest
+from tests.tools.node_in_process import StraightNode
 from tests.tools.result_shelf import Shelf
 
-IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
+IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 EVERYBODY = Audience(demo=True, historical=True)
 STUDIES = ("1.2.1", "1.2.2", "1.2.3")
 
@@ -57,11 +59,10 @@ def studies(index: Index, query: Query) -> list[str]:
     return [entity.newest.study_instance_uid for entity in found]
 
 
-@pytest.mark.parametrize(
-    ("syntax", "implicit", "little"), [(IMPLICIT, True, True), (EXPLICIT, False, True), (BIG, False, False)])
-def test_an_identifier_is_read_in_every_syntax(syntax: str, implicit: bool, little: bool) -> None:
+@pytest.mark.parametrize(("syntax", "implicit"), [(IMPLICIT, True), (EXPLICIT, False)])
+def test_an_identifier_is_read_in_every_syntax(syntax: str, implicit: bool) -> None:
     encoded = encode(identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID=["1.2", "1.3"], PatientName=""),
-                     implicit, little) or b""
+                     implicit, True) or b""
     query = Query.read(encoded, syntax, Root.STUDY, Negotiated())
     assert (query.level, query.uids(Level.STUDY), query.value("PatientName")) == (Level.STUDY, ("1.2", "1.3"), "")
 
@@ -81,7 +82,7 @@ def test_a_key_in_another_character_set_is_decoded(character_set: str, codec: st
 
 @given(st.binary(max_size=80))
 def test_any_bytes_are_a_query_or_a_mismatch(data: bytes) -> None:
-    for syntax in (IMPLICIT, EXPLICIT, BIG):
+    for syntax in (IMPLICIT, EXPLICIT):
         try:
             Query.read(data, syntax, Root.PATIENT, Negotiated())
         except QueryMismatch:
@@ -226,3 +227,18 @@ def test_what_would_not_be_delivered_is_not_shown(
     found, _ = find(index, query, audience, 10)
     assert [entity.newest.study_instance_uid for entity in found] == ["1.2.8"]
     assert {one.study_instance_uid for one in select(index, query.checked_for_retrieve(), audience)} == {"1.2.8"}
+
+
+def test_the_reports_of_a_study_can_be_found_once_its_run_is_over(engine: sa.Engine, data_dir: Path) -> None:
+    node = StraightNode(engine, data_dir)
+    node.evaluate(chest("1.2.5", PatientID="P5"))
+    found, _ = find(Index(engine, data_dir), asked(QueryRetrieveLevel="STUDY", PatientID="P5"), EVERYBODY, 10)
+    assert [len(entity.objects) for entity in found] == [2]
+    with engine.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(result)) == 2
+
+
+def test_patients_without_an_id_are_not_one_patient(sqlite: sa.Engine, data_dir: Path) -> None:
+    Shelf(sqlite, data_dir).keep("1.2.7", PatientID="")
+    query = asked(root=Root.PATIENT, QueryRetrieveLevel="PATIENT", PatientID="")
+    assert find(Index(sqlite, data_dir), query, EVERYBODY, 10) == ([], True)

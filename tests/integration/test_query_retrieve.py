@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,10 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelMove,
 )
 
+from handlers.c_find import handle_find
+from node.config import Config
 from node.database import audit_event, connect, metadata
+from node.server.archive import archive
 from tests.tools.network import free_port
 from tests.tools.receiver import ENGINES, Receiver, receiver, stored_data_set
 from tests.tools.result_shelf import Shelf
@@ -62,7 +66,7 @@ def shelf(written: Path, data_dir: Path) -> Iterator[Shelf]:
     """A copy of them."""
     shutil.copytree(written, data_dir)
     engine = connect(f"sqlite:///{data_dir / 'node.sqlite'}")
-    yield Shelf(engine, data_dir, _number=4)
+    yield Shelf(engine, data_dir, number=4)
     engine.dispose()
 
 
@@ -242,6 +246,18 @@ def test_a_query_is_audited_without_its_values(node: Receiver) -> None:
     event, = audited(node, "query.answered")
     assert (event["calling_ae_title"], event["keys"], event["matches"]) == ("VIEWER", ["PatientName"], 1)
     assert not names_in_audit(node)
+
+
+def test_a_query_that_means_too_much_ends_with_a_refusal(shelf: Shelf) -> None:
+    config = Config(node={"data_dir": shelf.data_dir})
+    few = replace(archive(config, shelf.engine, lambda _: None), most_matches=1)
+    entity = AE("AINODE")
+    entity.supported_contexts = [build_context(FIND)]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, handle_find, [few])])
+    node = Receiver(server.server_address[1], server, shelf.engine, shelf.data_dir)
+    matches, status = asked(node, QueryRetrieveLevel="STUDY", StudyInstanceUID="")
+    server.shutdown()
+    assert (len(matches), status.Status, "more than 1" in status.ErrorComment) == (1, 0xA700, True)
 
 
 def test_a_query_whose_audit_cannot_be_written_shows_nothing(node: Receiver) -> None:

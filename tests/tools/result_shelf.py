@@ -25,7 +25,7 @@ class Shelf:
     engine: sa.Engine
     data_dir: Path
     booked: bool = True
-    _number: int = 0
+    number: int = 0
 
     def keep(
         self, study_uid: str, *, demo: bool = False, lane: str = "fresh", run_state: str = "done", version: int = 1,
@@ -41,9 +41,9 @@ class Shelf:
         return [self._write(head, kind, version, demo) for kind in BUILDERS]
 
     def _write(self, head: Dataset, kind: str, version: int, demo: bool) -> Dataset:
-        self._number += 1
+        self.number += 1
         found = result_for(head)
-        made = BUILDERS[kind](found, head, [head], identity_for(found, self._number))
+        made = BUILDERS[kind](found, head, [head], identity_for(found, self.number))
         path = Path("reports") / f"{made.SOPInstanceUID}.dcm"
         (self.data_dir / "reports").mkdir(parents=True, exist_ok=True)
         made.save_as(self.data_dir / path, enforce_file_format=True)
