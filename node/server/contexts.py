@@ -16,6 +16,7 @@ from pynetdicom.sop_class import (
 )
 
 from handlers.query_retrieve import FIND, GET, MOVE
+from node.config import Config
 
 EXPLICIT_LITTLE, IMPLICIT_LITTLE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 UNCOMPRESSED = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
@@ -52,6 +53,9 @@ Left out are the JPIP syntaxes, whose pixels are somewhere else, and the streams
 Retired JPEG processes are stored although nothing here decodes them.
 """
 
+STORAGE_CLASSES = tuple(_STORAGE_CLASSES.values())
+"""Those pynetdicom knows, before any is registered with it."""
+
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 RETIRED_STORAGE_CLASSES = (
     _STORAGE + "3",  # Ultrasound Multi-frame
@@ -78,6 +82,19 @@ RESULT_CLASSES = (_STORAGE + "88.11", _STORAGE + "88.34")
 """Basic Text and Comprehensive 3D SR: what the node writes, and therefore may send in answer to a C-GET."""
 
 
+def offered_contexts(config: Config) -> SharedContexts:
+    """What the server offers with these settings."""
+    receive = config.receive
+    return supported_contexts(
+        receive.private_sop_classes, commits=bool(receive.storage_commitment.archive),
+        query_retrieve=receive.query_retrieve)
+
+
+def service_of(sop_class_uid: str) -> str:
+    """The name of the service class that a SOP class belongs to, as pynetdicom has it."""
+    return str(uid_to_service_class(sop_class_uid).__name__)
+
+
 def supported_contexts(
     private_sop_classes: Iterable[str], *, commits: bool = False, query_retrieve: bool = True
 ) -> SharedContexts:
@@ -96,10 +113,11 @@ def supported_contexts(
 
 
 def _storage_classes(private_sop_classes: Iterable[str]) -> list[str]:
-    for uid in (*RETIRED_STORAGE_CLASSES, *private_sop_classes):
+    added = (*RETIRED_STORAGE_CLASSES, *private_sop_classes)
+    for uid in added:
         if not issubclass(uid_to_service_class(uid), StorageServiceClass):
             register_uid(uid, f"Storage_{uid.replace('.', '_')}", StorageServiceClass)
-    return sorted(set(_STORAGE_CLASSES.values()))
+    return sorted({*STORAGE_CLASSES, *added})
 
 
 def _commitment(transfer_syntaxes: Sequence[str], commits: bool) -> PresentationContext:

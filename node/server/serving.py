@@ -42,7 +42,7 @@ from node.observability import supervised_thread
 from node.server.admission import Admission
 from node.server.archive import archive
 from node.server.commitments import Commitments
-from node.server.contexts import supported_contexts
+from node.server.contexts import offered_contexts
 from node.server.transport import REQUEST_SECONDS, AssociationMaker, Listener
 from node.tls import own_certificate, server_context
 
@@ -85,9 +85,7 @@ class Server:
         _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False  # they may name people
         node, tls = self._config.node, self._config.receive.tls
         context = server_context(tls) if tls.port else None
-        receive = self._config.receive
-        contexts = supported_contexts(
-            receive.private_sop_classes, commits=self._commitments.offered, query_retrieve=receive.query_retrieve)
+        contexts = offered_contexts(self._config)
         if self._commitments.offered:
             supervised_thread("commitments", self._commitments.run, self._on_failure)
         port = self._listen("node.port", node.port, contexts, None)

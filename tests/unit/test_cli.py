@@ -256,9 +256,9 @@ def test_a_migration_says_which_database_is_up_to_date(ainode: Ainode, migrated:
 def test_the_conformance_text_names_what_is_negotiated(ainode: Ainode, tmp_path: Path) -> None:
     out = ainode("conformance", "--config", written(tmp_path, node={"ae_title": "CHEST1", "port": 104})).out
     assert __version__ in out
-    assert "CHEST1, port 104" in out
+    assert "| CHEST1 | 127.0.0.1 | 104 | off |" in out
     for uid in ("1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.20.1"):
-        assert f"  {uid}  " in out
+        assert f"| {uid} |" in out
 
 
 def test_the_models_are_listed(ainode: Ainode, tmp_path: Path) -> None:

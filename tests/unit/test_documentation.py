@@ -132,3 +132,29 @@ def test_the_changelog_tells_about_this_version() -> None:
 def test_every_status_that_is_answered_has_its_causes() -> None:
     assert set(Status) == {cause.status for cause in CAUSES}
     assert len({(cause.service, cause.status) for cause in CAUSES}) == len(CAUSES)
+
+
+def test_the_conformance_statement_is_that_of_the_shipped_configuration() -> None:
+    from node.config import load
+    from node.conformance import statement
+
+    written = statement(load(ROOT / "config.yaml"))
+    assert text_of("docs/conformance.md") == f"{written}\n", (
+        "run: python -m node conformance --config config.yaml > docs/conformance.md")
+
+
+def test_whatever_the_node_offers_or_asks_has_its_words_in_the_conformance_statement() -> None:
+    """A new service, request or call of the client needs its lines in node/conformance."""
+    from node.config import Config
+    from node.conformance.acceptance import SERVICES
+    from node.conformance.initiation import ACTIVITIES
+    from node.dicom_client import DicomClient
+    from node.server.contexts import offered_contexts, service_of
+
+    offered = {service_of(str(context.abstract_syntax)) for context in offered_contexts(Config())}
+    assert offered <= {service.key for service in SERVICES}
+    answered = re.findall(r"EVT_([CN])_(\w+),", text_of("node/server/serving.py"))
+    assert {f"{kind}-{name.replace('_', '-')}" for kind, name in answered} <= {
+        name for service in SERVICES for name in service.dimse}
+    calls = {name for name in vars(DicomClient) if not name.startswith("_")}
+    assert calls - {"refused_classes"} == {activity.call for activity in ACTIVITIES}
