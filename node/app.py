@@ -110,6 +110,7 @@ def run_receiver(base: Base) -> None:
     intake = Intake(base.engine, base.config.node.data_dir, chain, base.config.receive.min_free_disk_mb,
                     wake=Ringer(base.engine).ring, lane=lanes(base.config.node.ae_title, base.config.study))
     intake.sweep()
+    supervised_thread("underway", intake.underway.run, base.fail)
 
     def committed(answer: CommitmentReport) -> None:
         with transaction(base.engine) as connection:

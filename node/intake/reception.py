@@ -15,11 +15,14 @@ from node.intake.lanes import LaneOf, always_fresh
 from node.intake.ledger import Ledger, Outcome
 from node.intake.part10 import StoreRequest, file_meta
 from node.intake.safekeeping import Deposit, Safekeeping
+from node.intake.underway import Underway, Watch
 
 log = logging.getLogger(__name__)
 
 FIRST_LOOK = 1 << 16
 """Bytes of the data set's head that are scanned first; four times as many, and again, while that is too few."""
+LONG_LOOK = 16 * FIRST_LOOK
+"""Bytes that are scanned of what takes long to arrive."""
 
 
 class Intake:
@@ -30,12 +33,13 @@ class Intake:
 
     def __init__(
         self, engine: sa.Engine, data_dir: Path, chain: str, min_free_mb: int,
-        wake: Callable[[], None] = lambda: None, lane: LaneOf = always_fresh,
+        wake: Callable[[], None] = lambda: None, lane: LaneOf = always_fresh, underway: Underway | None = None,
     ) -> None:
         self._ledger = Ledger(engine, chain)
         self._files = InstanceFiles(data_dir, min_free_mb)
         self._safekeeping = Safekeeping(self._files, self._ledger, wake)
         self._lane = lane
+        self.underway = underway or Underway(engine, chain)
 
     def sweep(self) -> int:
         """Remove what killed receivers left half-way; how many files that were. Call it at start.
@@ -43,6 +47,7 @@ class Intake:
         Raises:
             StorageError: the database cannot say which of them were recorded.
         """
+        self.underway.sweep()
         removed = self._files.sweep(self._ledger.recorded)
         if removed:
             log.warning("%d unfinished instances were removed", removed, extra={"action": "intake.swept"})
@@ -67,7 +72,8 @@ class Intake:
         except (NotAuthorised, UnusableIdentity) as error:
             self._ledger.refused(request, error)
             raise
-        return Reception(request, self._files.open(file_meta(request)), self._ledger, self._safekeeping, self._lane)
+        return Reception(request, self._files.open(file_meta(request)), self._ledger, self._safekeeping, self._lane,
+                         self.underway.watch(request.association_id))
 
 
 def _require_authority(request: StoreRequest) -> None:
@@ -81,13 +87,15 @@ class Reception:
     """An instance on its way in. Ends with :meth:`finish` or :meth:`abandon`; after an error there is nothing to do."""
 
     def __init__(
-        self, request: StoreRequest, file: IncomingFile, ledger: Ledger, safekeeping: Safekeeping, lane: LaneOf
+        self, request: StoreRequest, file: IncomingFile, ledger: Ledger, safekeeping: Safekeeping, lane: LaneOf,
+        watch: Watch,
     ) -> None:
         self._request = request
         self._file = file
         self._ledger = ledger
         self._safekeeping = safekeeping
         self._lane = lane
+        self._watch = watch
 
     def write(self, buffers: Sequence[Buffer]) -> None:
         """Append encoded bytes of the data set.
@@ -99,8 +107,9 @@ class Reception:
         try:
             self._file.write(buffers)
         except StorageError:
-            self._file.discard()
+            self.abandon()
             raise
+        self._watch.wrote(self._head_so_far)
 
     def finish(self) -> Outcome:
         """Make the instance durable, then known. Whoever asked may be answered Success when this returns.
@@ -115,6 +124,7 @@ class Reception:
             self._safekeeping.keep(Deposit(file=self._file, request=self._request, outcome=outcome))
         finally:
             self._file.close()  # after an error nobody expected: the next sweep asks whether it was recorded
+            self._watch.ended()  # not before it is recorded: its study must not look quiet in between
         log.debug(
             "Instance %s was received", outcome.sop_instance_uid,
             extra={"action": "instance.received", "study_instance_uid": outcome.study_instance_uid,
@@ -125,6 +135,7 @@ class Reception:
     def abandon(self) -> None:
         """The rest will not come: forget what came."""
         self._file.discard()
+        self._watch.ended()
 
     def _published(self) -> Outcome:
         try:
@@ -156,6 +167,9 @@ class Reception:
             if head.complete:
                 return head
             size *= 4
+
+    def _head_so_far(self) -> ScannedHead:
+        return scan(self._file.head(LONG_LOOK), self._request.transfer_syntax_uid)
 
     def _refuse(self, error: BadInput) -> None:
         try:
