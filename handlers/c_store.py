@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 COMMAND = 0x01
 """Bit of a message control header that tells commands from data sets (PS3.8 annex E.2)."""
+LARGEST_IN_MEMORY = 64 << 20
+"""Bytes of a data set that is no instance, such as a query or an announcement; they are collected in memory."""
 INVALID_PDU = "Evt19"
 """Tells the upper layer's state machine to abort (PS3.8 table 9-10)."""
 
@@ -182,6 +184,8 @@ class StreamingDimse(DIMSEServiceProvider):  # type: ignore[misc]
         if isinstance(message, C_STORE_RQ) and not isinstance(message.data_set, DataSetStream):
             said = read_store(message.command_set, context_id)
             message.data_set = DataSetStream(Storing(self.assoc, self.intake, said))
+        elif message is not None and message.data_set.tell() > LARGEST_IN_MEMORY:
+            raise ProtocolBreach(f"a data set that is no instance has more than {LARGEST_IN_MEMORY} bytes")
 
 
 def handle_store(event: Event) -> int:

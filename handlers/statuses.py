@@ -11,12 +11,15 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from node.errors import (
+    AlreadyAnnounced,
     BadInput,
     ClassMismatch,
     NodeError,
+    NotAnnounced,
     NotAuthorised,
     OutOfSpace,
     QueryMismatch,
+    StepEnded,
     UnusableIdentity,
 )
 
@@ -27,17 +30,26 @@ class Status(IntEnum):
     """Service statuses (PS3.7 annex C), those of Storage (PS3.4 table B.2-1) and Query/Retrieve (PS3.4 C.4)."""
 
     SUCCESS = 0x0000
+    #: An attribute has a value that is not allowed, or that cannot be read.
+    INVALID_ATTRIBUTE_VALUE = 0x0106
     #: A general failure: disk or database refused, or something nobody expected. Sending again may help.
     PROCESSING_FAILURE = 0x0110
+    DUPLICATE_SOP_INSTANCE = 0x0111
     NO_SUCH_SOP_INSTANCE = 0x0112
     NO_SUCH_EVENT_TYPE = 0x0113
     #: Event or Action Information cannot be used, for example a Transaction UID that was never asked for.
     INVALID_ARGUMENT_VALUE = 0x0115
+    #: The SOP Instance UID breaks the rules of UIDs.
+    INVALID_SOP_INSTANCE = 0x0117
+    MISSING_ATTRIBUTE = 0x0120
+    MISSING_ATTRIBUTE_VALUE = 0x0121
     #: The command's class is not the one its presentation context was accepted for.
     SOP_CLASS_NOT_SUPPORTED = 0x0122
     NO_SUCH_ACTION = 0x0123
     #: Refused: not authorised. The node is not configured to do this for the caller, and will not be by waiting.
     NOT_AUTHORISED = 0x0124
+    #: More than the node takes in one request.
+    RESOURCE_LIMITATION = 0x0213
     #: Refused: out of resources. Less space than the reserve is left.
     OUT_OF_RESOURCES = 0xA700
     #: Refused: out of resources, unable to calculate number of matches.
@@ -130,6 +142,35 @@ CAUSES: tuple[Cause, ...] = (
     Cause("N-ACTION", Status.NO_SUCH_ACTION, "Failure: No such action", "Another Action Type than 1."),
     Cause("N-ACTION", Status.NOT_AUTHORISED, "Refused: Not authorized",
           "Storage commitment is off, or nothing says where the sender could be told the outcome."),
+    Cause("N-CREATE", Status.SUCCESS, "Success",
+          "The performed procedure step or availability notification is on record."),
+    Cause("N-CREATE", Status.INVALID_ATTRIBUTE_VALUE, "Failure: Invalid attribute value",
+          "A UID, a status or an Instance Availability is not allowed; a new step is not IN PROGRESS; "
+          "the data set cannot be read."),
+    Cause("N-CREATE", Status.PROCESSING_FAILURE, "Failure: Processing failure",
+          "The database refused, or something nobody expected."),
+    Cause("N-CREATE", Status.DUPLICATE_SOP_INSTANCE, "Failure: Duplicate SOP Instance",
+          "A step or notification with this SOP Instance UID is known."),
+    Cause("N-CREATE", Status.INVALID_SOP_INSTANCE, "Failure: Invalid SOP Instance",
+          "The SOP Instance UID is not 1 to 64 of `[0-9A-Za-z.]`."),
+    Cause("N-CREATE", Status.MISSING_ATTRIBUTE, "Failure: Missing attribute",
+          "No Scheduled Step Attributes Sequence or status; no Study Instance UID or Referenced Series Sequence."),
+    Cause("N-CREATE", Status.MISSING_ATTRIBUTE_VALUE, "Failure: Missing attribute value",
+          "One of these is empty, or an item of a sequence has no UID or availability."),
+    Cause("N-CREATE", Status.RESOURCE_LIMITATION, "Failure: Resource limitation",
+          "More than 100 studies or 100 000 instances are named."),
+    Cause("N-SET", Status.SUCCESS, "Success", "What became of the step is on record."),
+    Cause("N-SET", Status.INVALID_ATTRIBUTE_VALUE, "Failure: Invalid attribute value",
+          "A UID or a status is not allowed, nothing is changed, or the data set cannot be read."),
+    Cause("N-SET", Status.PROCESSING_FAILURE, "Failure: Processing failure",
+          "The step is completed or discontinued already: Error ID 0xA506. Else the database refused, or something "
+          "nobody expected."),
+    Cause("N-SET", Status.NO_SUCH_SOP_INSTANCE, "Failure: No such SOP Instance",
+          "No step with this SOP Instance UID was created here."),
+    Cause("N-SET", Status.MISSING_ATTRIBUTE_VALUE, "Failure: Missing attribute value",
+          "The status is empty, or an item of a sequence has no UID."),
+    Cause("N-SET", Status.RESOURCE_LIMITATION, "Failure: Resource limitation",
+          "More than 100 000 instances are named."),
     Cause("N-EVENT-REPORT", Status.SUCCESS, "Success", "What the archive committed and failed is on record."),
     Cause("N-EVENT-REPORT", Status.PROCESSING_FAILURE, "Failure: Processing failure",
           "Disk or database refused, or something nobody expected."),
@@ -146,6 +187,9 @@ CAUSES: tuple[Cause, ...] = (
 BY_ERROR: tuple[tuple[type[NodeError], Status], ...] = (
     (UnusableIdentity, Status.CANNOT_UNDERSTAND),
     (QueryMismatch, Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS),
+    (AlreadyAnnounced, Status.DUPLICATE_SOP_INSTANCE),
+    (NotAnnounced, Status.NO_SUCH_SOP_INSTANCE),
+    (StepEnded, Status.PROCESSING_FAILURE),
     (ClassMismatch, Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS),
     (BadInput, Status.INVALID_ARGUMENT_VALUE),
     (NotAuthorised, Status.NOT_AUTHORISED),

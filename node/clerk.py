@@ -12,7 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from node import audit, delivery, roles
+from node import announcements, audit, delivery, roles
 from node.arrivals import Arrival, Arrivals
 from node.config import DeliverySection
 from node.database import transaction
@@ -194,7 +194,7 @@ class Clerk:
     def tidy(self) -> int:
         """Remove what runs and processes that ended badly left behind."""
         with transaction(self.engine) as connection:
-            rows = roles.forget_gone(connection)
+            rows = roles.forget_gone(connection) + announcements.forget_old(connection)
         return rows + pictures.sweep(self.data_dir)
 
 

@@ -9,6 +9,9 @@
     │   ├── UnusableIdentity        the three UIDs cannot be read
     │   ├── QueryMismatch           what a peer asks does not fit the information model it asks in
     │   ├── ClassMismatch           the data set is of another class than the command
+    │   ├── AlreadyAnnounced        an announcement with this UID is known
+    │   ├── NotAnnounced            no performed procedure step has this UID
+    │   ├── StepEnded               a performed procedure step may no longer be updated
     │   ├── NotEvaluable            no model may speak about this, with the reason
     │   └── Undecodable             pixels cannot be turned into an image
     ├── NotAuthorised               not retried: the caller may not have this done, as the node is configured
@@ -52,6 +55,18 @@ class ClassMismatch(BadInput):
 
 class QueryMismatch(BadInput):
     """The identifier of a query or retrieve request does not fit its information model; the message says where."""
+
+
+class AlreadyAnnounced(BadInput):
+    """A Modality Performed Procedure Step or availability notification with this SOP Instance UID is known."""
+
+
+class NotAnnounced(BadInput):
+    """No Modality Performed Procedure Step has this SOP Instance UID."""
+
+
+class StepEnded(BadInput):
+    """The performed procedure step is completed or discontinued: it may no longer be updated."""
 
 
 class NotEvaluable(BadInput):

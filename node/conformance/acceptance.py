@@ -68,12 +68,18 @@ SERVICES: tuple[Service, ...] = (
     Service(
         key="ProcedureStepServiceClass", name="Modality Performed Procedure Step", section="PS3.4 Annex F",
         activity="a modality says what it performs", dimse=("N-CREATE", "N-SET"), conformance=(
-            "A step that is COMPLETED or DISCONTINUED names the instances of its study, and the study is complete when "
-            "they have come. Nothing else of it is used.",)),
+            "A step IN PROGRESS keeps its study open. A COMPLETED one names instances, and the study is complete when "
+            "they have come. A DISCONTINUED one promises nothing. [completion.md](completion.md) has the rules.",
+            "Read are Scheduled Step Attributes Sequence > Study Instance UID, Performed Procedure Step Status, and "
+            "Performed Series Sequence > Referenced Image Sequence and Referenced Non-Image Composite SOP Instance "
+            "Sequence. Other attributes are neither required nor kept. There is no N-GET and no notification.",)),
     Service(
         key="InstanceAvailabilityNotificationServiceClass", name="Instance Availability Notification",
         section="PS3.4 Annex R", activity="a peer says which instances are available", dimse=("N-CREATE",),
-        conformance=("The instances it names are expected, and the study is complete when they have come.",)),
+        conformance=(
+            "The instances it names as ONLINE or NEARLINE are expected, and the study is complete when they have come. "
+            "Read are Study Instance UID and Referenced Series Sequence > Referenced SOP Sequence > Referenced SOP "
+            "Instance UID and Instance Availability.",)),
 )
 
 REJECTIONS: Mapping[Reason, str] = {

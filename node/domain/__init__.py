@@ -21,6 +21,7 @@ from node.domain.models import (
     PromptSet,
 )
 from node.domain.records import (
+    Announcement,
     AuditEvent,
     CommitmentReport,
     CommitmentRequest,
@@ -28,6 +29,7 @@ from node.domain.records import (
     DeliveryReceipt,
     ReportIdentity,
     ReportObject,
+    StepChange,
     StoreOutcome,
     WorklistEntry,
 )
@@ -71,6 +73,7 @@ __all__ = [
     "JSON",
     "RESEARCH_NOTICE",
     "AnalysisResult",
+    "Announcement",
     "AnnouncementKind",
     "AuditEvent",
     "Certainty",
@@ -109,6 +112,7 @@ __all__ = [
     "ReportProfile",
     "ReportState",
     "Side",
+    "StepChange",
     "StoreOutcome",
     "Study",
     "StudyFinding",

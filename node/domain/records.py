@@ -6,7 +6,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from node.domain.results import StudyFinding
-from node.domain.states import DeliveryState, EntryState, FindingsState, Lane, Priority, ReportKind, ReportState
+from node.domain.states import (
+    AnnouncementKind,
+    DeliveryState,
+    EntryState,
+    FindingsState,
+    Lane,
+    PerformedStepStatus,
+    Priority,
+    ReportKind,
+    ReportState,
+)
 from node.domain.words import JSON
 
 
@@ -101,6 +111,33 @@ class CommitmentVerdict:
     committed: tuple[tuple[str, str], ...]
     #: SOP Class UID, SOP Instance UID and Failure Reason (0008,1197).
     failed: tuple[tuple[str, str, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepChange:
+    """An N-SET on a Modality Performed Procedure Step, and who sent it. ``instances`` None leaves them as they are."""
+
+    sop_instance_uid: str
+    status: PerformedStepStatus
+    instances: tuple[str, ...] | None
+    calling_ae_title: str
+    source_host: str
+    association: str
+    kind: AnnouncementKind = AnnouncementKind.MPPS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Announcement:
+    """Instances (by SOP Instance UID) that somebody says belong to studies, and who says so."""
+
+    kind: AnnouncementKind
+    sop_instance_uid: str
+    status: PerformedStepStatus
+    study_instance_uids: tuple[str, ...]
+    instances: tuple[str, ...]
+    calling_ae_title: str
+    source_host: str
+    association: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,8 @@ from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import (
     _STORAGE_CLASSES,
+    InstanceAvailabilityNotification,
+    ModalityPerformedProcedureStep,
     StorageCommitmentPushModel,
     Verification,
     uid_to_service_class,
@@ -78,6 +80,8 @@ class SharedContexts(list[Any]):
         return self
 
 
+ALWAYS = (Verification, ModalityPerformedProcedureStep, InstanceAvailabilityNotification)
+"""Besides storage, whatever is configured."""
 RESULT_CLASSES = (_STORAGE + "88.11", _STORAGE + "88.34")
 """Basic Text and Comprehensive 3D SR: what the node writes, and therefore may send in answer to a C-GET."""
 
@@ -98,13 +102,13 @@ def service_of(sop_class_uid: str) -> str:
 def supported_contexts(
     private_sop_classes: Iterable[str], *, commits: bool = False, query_retrieve: bool = True
 ) -> SharedContexts:
-    """Every storage class in every transfer syntax, Verification, and storage commitment in the role of its SCU.
+    """Every storage class in every transfer syntax, :data:`ALWAYS`, and storage commitment in the role of its SCU.
 
     ``commits`` adds the role of its SCP; ``query_retrieve`` the models of queries, and the role in which C-GET is
     answered.
     """
     contexts = [build_context(uid, list(TRANSFER_SYNTAXES)) for uid in _storage_classes(private_sop_classes)]
-    others = (Verification, *FIND, *GET, *MOVE) if query_retrieve else (Verification,)
+    others = (*ALWAYS, *FIND, *GET, *MOVE) if query_retrieve else ALWAYS
     for context in contexts:
         if query_retrieve and context.abstract_syntax in RESULT_CLASSES:
             context.scu_role = context.scp_role = True  # who asks by C-GET selects the SCP role (PS3.4 C.5.3)

@@ -29,9 +29,12 @@ from handlers.c_get import handle_get
 from handlers.c_move import handle_move
 from handlers.c_store import handle_store
 from handlers.n_action import handle_action, handle_proposal
+from handlers.n_create import handle_create
 from handlers.n_event_report import handle_event_report
+from handlers.n_set import handle_set
 from handlers.query_retrieve import handle_extended
 from node import audit
+from node.announcements import Announcements
 from node.config import Config, ReceiveTLS
 from node.database import transaction
 from node.domain import JSON, AuditEvent, CommitmentReport
@@ -71,6 +74,7 @@ class Server:
         self._on_failure = on_failure
         self._gate = Admission(config, intake.free_mb, HostNames())
         self._commitments = Commitments(config, engine, chain)
+        self._announcements = Announcements(engine, chain)
         self._listeners: list[Listener] = []
         self._entity = _entity(config)
         self._archive = archive(config, engine, self._record_all)
@@ -149,6 +153,8 @@ class Server:
             (evt.EVT_SOP_EXTENDED, handle_extended),
             (evt.EVT_C_ECHO, handle_echo),
             (evt.EVT_C_STORE, handle_store),
+            (evt.EVT_N_CREATE, handle_create, [self._announcements]),
+            (evt.EVT_N_SET, handle_set, [self._announcements]),
             (evt.EVT_N_ACTION, handle_action, [self._commitments.take, self._commitments.watch]),
             (evt.EVT_C_FIND, handle_find, [self._archive]),
             (evt.EVT_C_GET, handle_get, [self._archive]),

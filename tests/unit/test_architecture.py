@@ -23,7 +23,7 @@ LAYERS = (
     {"header", "images", "routing", "guardrails", "inference", "sr_writer"},
     {"arrivals", "network_checks", "timers"},
     {"completion"},
-    {"commitment", "intake", "results", "studies", "versions", "worklist"},
+    {"announcements", "commitment", "intake", "results", "studies", "versions", "worklist"},
     {"dicom_client"},
     {"delivery", "housekeeping", "priors", "notify"},
     {"stages"},
