@@ -129,3 +129,10 @@ def _body(url: str, timeout: float) -> bytes:
     with urlopen(url, timeout=timeout) as response:
         body: bytes = response.read()
         return body
+
+
+def post(url: str, body: bytes, timeout: float = 60) -> bytes:
+    """Body of the answer to an HTTP POST. Raises URLError."""
+    with urlopen(url, data=body, timeout=timeout) as response:
+        said: bytes = response.read()
+        return said

@@ -13,7 +13,7 @@ from urllib.error import URLError
 
 import pydicom
 
-from tests.tools.network import Namespace, stop
+from tests.tools.network import Namespace, post, stop
 from tests.tools.waiting import wait_until
 
 
@@ -63,6 +63,18 @@ class Orthanc:
         files = (self._get(f"/instances/{identifier}/file") for identifier in self.instances().values())
         read = (pydicom.dcmread(io.BytesIO(file), stop_before_pixels=True) for file in files)
         return [dataset for dataset in read if not sop_class_uids or dataset.SOPClassUID in sop_class_uids]
+
+    def store(self, modality: str, *, storage_commitment: bool = False) -> str:
+        """Send every instance to a modality and wait for it; the Transaction UID where commitment was asked for."""
+        body = {"Resources": list(self.instances().values()), "StorageCommitment": storage_commitment}
+        said = json.loads(self.namespace.call(
+            post, f"http://127.0.0.1:{self.http_port}/modalities/{modality}/store", json.dumps(body).encode()))
+        assert said["FailedInstancesCount"] == 0, said
+        return str(said.get("StorageCommitmentTransactionUID", ""))
+
+    def commitment(self, transaction_uid: str) -> dict[str, Any]:
+        """What it knows about a request of its own."""
+        return dict(json.loads(self._get(f"/storage-commitment/{transaction_uid}")))
 
     def _answers(self) -> bool:
         assert self._process is not None
