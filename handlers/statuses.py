@@ -138,7 +138,8 @@ CAUSES: tuple[Cause, ...] = (
     Cause("N-ACTION", Status.NO_SUCH_SOP_INSTANCE, "Failure: No such SOP Instance",
           "Not the well-known SOP Instance of the Storage Commitment Push Model."),
     Cause("N-ACTION", Status.INVALID_ARGUMENT_VALUE, "Failure: Invalid argument value",
-          "The Action Information is missing, or names no transaction or no instance."),
+          "The Action Information is missing or cannot be read, a UID in it is missing or unusable, it names no "
+          "instance, or its Transaction UID is in use for others."),
     Cause("N-ACTION", Status.NO_SUCH_ACTION, "Failure: No such action", "Another Action Type than 1."),
     Cause("N-ACTION", Status.NOT_AUTHORISED, "Refused: Not authorized",
           "Storage commitment is off, or nothing says where the sender could be told the outcome."),

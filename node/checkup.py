@@ -195,7 +195,8 @@ def _peer(config: Config, destination: Destination, store: bool) -> str:
     name = f"{destination.ae_title}@{destination.host}:{destination.port}"
     if not store:
         return f"{name} answered C-ECHO"
-    wanted = [*REPORT_CLASSES, *([COMMITMENT] if destination.storage_commitment else [])]
+    asked = destination.storage_commitment or destination.name == config.receive.storage_commitment.archive
+    wanted = [*REPORT_CLASSES, *([COMMITMENT] if asked else [])]
     refused = client.refused_classes(destination, wanted)
     if refused:
         raise PeerRefused(f"{name} does not take {', '.join(refused)} from {config.node.ae_title}; allow them there")

@@ -33,6 +33,7 @@ def remarks(config: Config, names: HostNames | None = None) -> Iterator[Remark]:
     yield from _titles(config)
     yield from _unresolved(config, names or HostNames(patience=RESOLVER_SECONDS))
     yield from _way_back(config)
+    yield from _untold(config)
     yield from _bindings(config)
     if config.receive.tls.port:
         yield from _tls(config)
@@ -103,10 +104,23 @@ def _unresolved(config: Config, names: HostNames) -> Iterator[Remark]:
 
 
 def _way_back(config: Config) -> Iterator[Remark]:
-    away = [one.name for one in config.destinations if one.storage_commitment and not is_loopback(one.host)]
+    archive = config.receive.storage_commitment.archive
+    away = [one.name for one in config.destinations
+            if (one.storage_commitment or one.name == archive) and not is_loopback(one.host)]
     if away and is_loopback(config.node.host):
         yield _warning("node.host", f"{config.node.host} is reached from this machine only: {', '.join(away)} cannot "
                                     "open an association to report on storage commitment")
+
+
+def _untold(config: Config) -> Iterator[Remark]:
+    """Senders by name that may ask for storage commitment and could not be told the outcome."""
+    if not config.receive.storage_commitment.archive:
+        return
+    known = {*(one.ae_title for one in config.peers), *(one.ae_title for one in config.destinations)}
+    for peer in config.receive.allowed_peers:
+        if peer.ae_title not in ("*", *known):
+            yield _warning("receive.storage_commitment", f"{peer.ae_title} is not in peers: its requests are answered "
+                                                         "0x0124, because it could not be told the outcome")
 
 
 def _bindings(config: Config) -> Iterator[Remark]:

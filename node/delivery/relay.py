@@ -48,9 +48,10 @@ class Relay:
 
 def callbacks(peers: Iterable[Callback], destinations: Iterable[Destination]) -> dict[str, Destination]:
     """Where a sender with this AE title is called: as ``peers`` say, else as a destination."""
-    found = {one.ae_title: one for one in destinations}
+    found = {one.ae_title.strip(): one for one in destinations}
     return found | {
-        one.ae_title: Destination(name="sender", ae_title=one.ae_title, host=one.host, port=one.port) for one in peers}
+        one.ae_title.strip(): Destination(name="sender", ae_title=one.ae_title, host=one.host, port=one.port)
+        for one in peers}
 
 
 def _turn(relay: Relay) -> int:

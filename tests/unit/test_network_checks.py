@@ -43,6 +43,10 @@ def test_the_shipped_configuration_has_nothing_to_remark() -> None:
         ({"allowed": ({"ae_title": "CT1"}, {"ae_title": "ct1"})},
          "receive.allowed_peers[0].ae_title, receive.allowed_peers[1].ae_title", "CT1 and ct1 are different"),
         ({"host": "127.0.0.1", "destinations": ({**PACS, "storage_commitment": True},)}, "node.host", "pacs cannot"),
+        ({"host": "127.0.0.1", "destinations": (PACS,), "allowed": (), "storage_commitment": {"archive": "pacs"}},
+         "node.host", "pacs cannot"),
+        ({"destinations": (PACS,), "storage_commitment": {"archive": "pacs"}}, "receive.storage_commitment",
+         "CT1 is not in peers"),
     ],
     ids=str,
 )
