@@ -89,6 +89,11 @@ def test_a_peer_that_may_only_report_may_not_store(sqlite: sa.Engine, data_dir: 
         assert (node.rows(), node.files(".")) == ([], [])
 
 
+def test_every_status_of_a_store_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "receiving.md").read_text(encoding="utf-8")
+    assert all(f"| `0x{cause.status:04X}` |" in text for cause in CAUSES_OF_STATUSES if cause.service == "C-STORE")
+
+
 class Faults:
     """Makes one thing fail, until it is told to stop."""
 

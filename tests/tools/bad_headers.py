@@ -33,8 +33,8 @@ class BadHeader:
     expected: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
     complaints: tuple[str, ...] = ()
 
-    def source(self) -> Dataset:
-        """The changed header, read from bytes as a sender's would be."""
+    def data(self) -> bytes:
+        """The changed header as it is sent, in Explicit VR Little Endian."""
         head = small_cr()
         texts = self.change(head)
         parts = {int(element.tag): _written(element) for element in head}
@@ -42,8 +42,11 @@ class BadHeader:
             tag = Tag(tag_for_keyword(keyword) or 0)
             padded = value + b" " * (len(value) % 2)
             parts[int(tag)] = pack("<HH2sH", tag.group, tag.element, dictionary_VR(tag).encode(), len(padded)) + padded
-        stream = BytesIO(b"".join(part for _, part in sorted(parts.items())))
-        return read_dataset(stream, is_implicit_VR=False, is_little_endian=True)
+        return b"".join(part for _, part in sorted(parts.items()))
+
+    def source(self) -> Dataset:
+        """The same, read from its bytes."""
+        return read_dataset(BytesIO(self.data()), is_implicit_VR=False, is_little_endian=True)
 
 
 def _written(element: DataElement) -> bytes:
