@@ -143,7 +143,7 @@ def sampled(started: Running, tally: Tally) -> Iterator[list[Sample]]:
 
 def shown(before: Usage, samples: Sequence[Sample], after: Usage) -> str:
     """Some of the samples, evenly spaced, as Markdown."""
-    step = max(1, len(samples) // SHOWN_ROWS)
+    step = -(-len(samples) // SHOWN_ROWS)
     rows = [("before", before), *((str(one.stored), one.usage) for one in samples[::step]), ("after", after)]
     return table(["stored", "PSS, MB", "threads", "descriptors"], (
         [name, f"{used.pss_mb:.1f}", str(used.threads), str(used.descriptors)] for name, used in rows))
