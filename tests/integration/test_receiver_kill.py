@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.kill import ENGINES, ordeal
+from tests.tools.kill import CLEAN, ENGINES, ordeal
 
-KILLS = 4
+KILLS = 3
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -21,4 +21,5 @@ def test_what_was_answered_success_outlives_every_kill(engine: str, tmp_path: Pa
             assert tried.strike().cut_off, "every sender was done before the receiver was killed"
             assert tried.problems() == []
         assert tried.answered
+        assert CLEAN in tried.told()
         assert tried.node.ainode("audit", "verify").returncode == 0

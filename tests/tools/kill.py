@@ -39,6 +39,7 @@ MOST_ROWS = 250
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
 SENDING = re.compile(r"Sending file: (?P<file>\S+)")
 SUCCESS = "Received Store Response (Success)"
+CLEAN = "files and rows agree"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,11 @@ class Ordeal:
         for uid, digest in self.answered.items():
             found += self._lost(uid, digest, rows.get(uid, ("", 0))[0], received)
         return found
+
+    def told(self) -> str:
+        """What ``ainode check --store`` says of the store."""
+        lines = self.node.ainode("check", "--store").stdout.splitlines()
+        return next(line.partition("store: ")[2] for line in lines if " store: " in line)
 
     def _lost(self, uid: str, digest: bytes, path: str, received: set[tuple[str, str]]) -> list[str]:
         """What is missing of an instance that was answered Success."""
@@ -191,10 +197,10 @@ def main() -> int:
             if problems:
                 print(*problems, f"see {tried.node.log}", sep="\n")
                 return 1
-        audited = tried.node.ainode("audit", "verify")
+        audited, told = tried.node.ainode("audit", "verify"), tried.told()
         print(f"{arguments.engine}: {arguments.kills} kills, {len(tried.answered)} instances answered Success, "
-              f"all there; audit: {audited.stdout.strip()}")
-        return audited.returncode
+              f"all there; audit: {audited.stdout.strip()}; check --store: {told}")
+        return audited.returncode or int(CLEAN not in told)
 
 
 if __name__ == "__main__":
