@@ -26,7 +26,7 @@ from node.fast_store.waiting import SteadyTimer, Wakeup
 log = logging.getLogger(__name__)
 
 LINGER_SECONDS = 1.0
-"""How long the peer is given to close the connection after our last PDU."""
+"""How long a peer that was aborted is given to close the connection, while what it still sends is thrown away."""
 
 IDLE, ESTABLISHED, CLOSING = "Sta1", "Sta6", "Sta13"
 """States of PS3.8 section 9.2.1."""
@@ -63,7 +63,7 @@ class InlineUpperLayer(DULServiceProvider):  # type: ignore[misc]
         inline._wakeup = Wakeup()
         inline._reason = AbortReason.NOT_SPECIFIED
         inline._closes_at = math.inf
-        inline._is_acting = False
+        inline._has_aborted = inline._is_acting = False
         inline._poll = select.poll()
         inline._idle_timer = SteadyTimer(plain._idle_timer.timeout)
         inline.artim_timer = SteadyTimer(plain.artim_timer.timeout)
@@ -238,9 +238,9 @@ class InlineUpperLayer(DULServiceProvider):  # type: ignore[misc]
         return count
 
     def _linger(self, seconds: float) -> None:
-        """Read on until the peer closes, as closing on unread data would take our last PDU from it."""
+        """Close; after an A-ABORT read on before, as closing on unread data would take it from the peer."""
         if self._closes_at == math.inf:
-            self._closes_at = time.monotonic() + LINGER_SECONDS
+            self._closes_at = time.monotonic() + (LINGER_SECONDS if self._has_aborted else 0.0)
             self.assoc.dimse.abandon()
             self._parser = Parser(0)
         left = self._closes_at - time.monotonic()
@@ -266,8 +266,10 @@ class InlineUpperLayer(DULServiceProvider):  # type: ignore[misc]
 
     def _send(self, pdu: Any) -> None:
         """As the base; an A-ABORT of ours says why."""
-        if isinstance(pdu, A_ABORT_RQ) and pdu.source == SERVICE_PROVIDER and not pdu.reason_diagnostic:
-            pdu.reason_diagnostic = self._reason
+        if isinstance(pdu, A_ABORT_RQ):
+            self._has_aborted = True
+            if pdu.source == SERVICE_PROVIDER and not pdu.reason_diagnostic:
+                pdu.reason_diagnostic = self._reason
         super()._send(pdu)
 
     def _streams(self) -> bool:
