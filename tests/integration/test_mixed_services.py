@@ -22,6 +22,8 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
+from handlers.statuses import Status
+from handlers.sub_operations import Progress
 from tests.tools.raw_sender import (
     C_ECHO_RQ,
     CLASS,
@@ -57,15 +59,14 @@ def node(sqlite: sa.Engine, data_dir: Path, engine_name: str) -> Iterator[Receiv
         yield node
 
 
-def offer(node: Receiver, sop_class: str, **handlers: Any) -> None:
-    """Let the plain port serve ``sop_class`` with handlers named by their events, such as ``c_get``."""
+def let(node: Receiver, handler: Any = None, event: Any = None, sends: str = "") -> None:
+    """Serve ``event`` with ``handler``, and let the node be the SCU of class ``sends`` where it accepts."""
     listener = node.server._listeners[0]
-    listener.contexts.append(build_context(sop_class))
     for context in listener.contexts:
-        if context.abstract_syntax == CT:
+        if context.abstract_syntax == sends:
             context.scu_role = context.scp_role = True
-    for name, handler in handlers.items():
-        listener.bind(getattr(evt, f"EVT_{name.upper()}"), handler)
+    if event is not None:
+        listener.bind(event, handler)
 
 
 @contextmanager
@@ -131,10 +132,11 @@ def test_a_release_behind_a_store_is_answered_after_it(node: Receiver) -> None:
 
 
 def test_c_get_has_its_stores_answered_on_the_same_association(node: Receiver) -> None:
-    def get(event: Event) -> Iterator[Any]:
-        yield 3
+    def get(event: Event) -> Iterator[Progress]:
         for number in range(3):
-            yield PENDING, instance(f"1.2.{number}", 100_000)
+            assert event.assoc.send_c_store(instance(f"1.2.{number}", 100_000)).Status == SUCCESS
+            yield Progress(status=Status.PENDING)
+        yield Progress(status=Status.SUCCESS)
 
     got: list[int] = []
 
@@ -142,7 +144,7 @@ def test_c_get_has_its_stores_answered_on_the_same_association(node: Receiver) -
         got.append(len(event.dataset.PixelData))
         return SUCCESS
 
-    offer(node, GET, c_get=get)
+    let(node, get, evt.EVT_C_GET, sends=CT)
     with associated(node, GET, CT, handlers=[(evt.EVT_C_STORE, keep)],
                     roles=[build_role(CTImageStorage, scp_role=True, scu_role=True)]) as made_one:
         answers = [status.Status for status, _ in made_one.send_c_get(study_level(), GET)]
@@ -154,16 +156,15 @@ def test_c_get_has_its_stores_answered_on_the_same_association(node: Receiver) -
 
 def test_a_peer_that_does_not_take_what_it_gets_is_aborted(node: Receiver) -> None:
     """It asks and then breaks: the handler's association ends, and its thread with it."""
-    def get(event: Event) -> Iterator[Any]:
-        yield 2
-        yield PENDING, instance("1.2.1", 1000)
-        yield PENDING, instance("1.2.2", 1000)
+    def get(event: Event) -> Iterator[Progress]:
+        event.assoc.send_c_store(instance("1.2.1", 1000))
+        yield Progress(status=Status.SUCCESS)
 
     def leave(event: Event) -> int:
         event.assoc.dul.socket.close()
         return SUCCESS
 
-    offer(node, GET, c_get=get)
+    let(node, get, evt.EVT_C_GET, sends=CT)
     with associated(node, GET, CT, handlers=[(evt.EVT_C_STORE, leave)],
                     roles=[build_role(CTImageStorage, scp_role=True, scu_role=True)]) as made_one:
         list(made_one.send_c_get(study_level(), GET))
@@ -180,7 +181,7 @@ def test_c_find_is_cancelled_between_its_answers(node: Receiver) -> None:
         ended.set()
         yield CANCEL, None
 
-    offer(node, FIND, c_find=find)
+    let(node, find, evt.EVT_C_FIND)
     with associated(node, FIND, CT) as made_one:
         answers = made_one.send_c_find(study_level(), FIND, msg_id=5)
         assert [next(answers)[0].Status for _ in range(3)] == [PENDING] * 3
@@ -200,7 +201,7 @@ def test_an_abort_ends_a_service_that_is_answering(node: Receiver) -> None:
         finally:
             ended.set()
 
-    offer(node, FIND, c_find=find)
+    let(node, find, evt.EVT_C_FIND)
     with associated(node, FIND) as made_one:
         next(made_one.send_c_find(study_level(), FIND))
         made_one.abort()
@@ -226,10 +227,7 @@ def test_another_thread_may_ask_the_peer_on_the_same_association(node: Receiver)
         echoed.append(event.request.MessageID)
         return SUCCESS
 
-    listener = node.server._listeners[0]
-    for context in listener.contexts:
-        if context.abstract_syntax == Verification:
-            context.scu_role = context.scp_role = True
+    let(node, sends=Verification)
     with associated(node, CT, Verification, handlers=[(evt.EVT_C_ECHO, echo)],
                     roles=[build_role(Verification, scp_role=True, scu_role=True)]) as made_one:
         ours, = node.server._entity.active_associations
