@@ -165,6 +165,15 @@ class StreamingDimse(DIMSEServiceProvider):  # type: ignore[misc]
         if self.message is not None and isinstance(self.message.data_set, DataSetStream):
             self.message.data_set.close()
 
+    def forget(self) -> None:
+        """Nobody will serve what has come either: drop it, too. Called on the thread that would have served it."""
+        self.abandon()
+        while self.msg_queue.queue:
+            _, message = self.msg_queue.get()
+            data_set = getattr(message, "DataSet", None)
+            if isinstance(data_set, DataSetStream):
+                data_set.close()
+
     def _require_next(self, context_id: int, value: bytes) -> None:
         """Fragments of a message come on one context, the command before the data set (PS3.7 6.3.1; PS3.8 E.1)."""
         message = self.message

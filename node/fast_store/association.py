@@ -48,9 +48,9 @@ class FastAssociation(RetrievingAssociation):
             log.exception("Association %s ends with an error", self.name, extra={"action": "association.failed"})
             self._break_off()
         finally:
-            self.dimse.abandon()
             self.dul.end()
             self.dul.close()
+            self.dimse.forget()
 
     def _run_reactor(self) -> None:
         while not self._kill:

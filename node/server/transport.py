@@ -15,9 +15,9 @@ from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAsso
 
 from handlers.association import THREAD_PREFIX, source_host
 from handlers.c_store import StreamingDimse
-from handlers.sub_operations import RetrievingAssociation
 from node.fast_store import FastAssociation, SteadyTimer
 from node.intake import Intake
+from node.server.standard import StandardAssociation, StandardUpperLayer
 from node.tls import handshake_failure
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class AssociationMaker(RequestHandler):  # type: ignore[misc]
         association.name = f"{THREAD_PREFIX}{uuid.uuid4().hex}"
         if self.server.is_fast:
             return FastAssociation.adopt(association, self.server.intake)
-        association.__class__ = RetrievingAssociation
+        association.__class__, association.dul.__class__ = StandardAssociation, StandardUpperLayer
         association.dul.socket = PromptSocket.adopt(
             association.dul.socket, self.ae.maximum_pdu_size, self.ae.network_timeout)
         association.dul._idle_timer = SteadyTimer(self.ae.network_timeout)
