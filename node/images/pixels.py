@@ -7,21 +7,21 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import ceil, prod
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import dcmread
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID
 
 from node.errors import StorageError, Undecodable
+from node.images.encapsulation import END_OF_IMAGE, encapsulated, fragments
+from node.images.files import PixelElement, StoredImage, opened
 
 FOREIGN = (
     ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, InvalidDicomError, LookupError,
@@ -32,7 +32,7 @@ LARGEST_FRAME = 1 << 30
 BITS_ALLOCATED = frozenset({8, 16, 32})
 ENDS_WITH_EOI = ("1.2.840.10008.1.2.4.5", "1.2.840.10008.1.2.4.7", "1.2.840.10008.1.2.4.8",
                  "1.2.840.10008.1.2.4.9", "1.2.840.10008.1.2.4.20")
-"""JPEG, JPEG-LS, JPEG 2000 and HTJ2K code streams all end with FF D9."""
+"""Syntaxes whose code streams end with FF D9."""
 
 NAMES = {
     "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
@@ -55,8 +55,8 @@ def border(doing: str) -> Iterator[None]:
         raise Undecodable(f"{doing}: {sentence or type(error).__name__}") from error
 
 
-def load(path: Path) -> Dataset:
-    """The stored instance with its pixel data, still encoded.
+def load(path: Path) -> StoredImage:
+    """The stored instance, open: its head is read, its pixel data stay in the file. Use it in a ``with`` statement.
 
     Raises:
         Undecodable: it is no DICOM file or cannot be parsed.
@@ -64,12 +64,13 @@ def load(path: Path) -> Dataset:
     """
     try:
         with border("the data set cannot be parsed"):
-            image = dcmread(path)
+            image = opened(path)
     except OSError as error:
         if error.errno is None:
             raise Undecodable(f"the data set cannot be parsed: {error}") from error
         raise StorageError(f"{path.name}: cannot be read ({error.strerror}); look at node.data_dir") from error
-    if not len(image):
+    if not len(image.head):
+        image.close()
         raise Undecodable("the data set is truncated: a sequence or the pixel data does not end")
     return image
 
@@ -94,34 +95,53 @@ def number(image: Dataset, keyword: str) -> int | None:
         return None
 
 
-def frame(image: Dataset) -> NDArray[Any]:
-    """The first frame: (rows, columns), or (rows, columns, 3) with YBR already turned to RGB.
+def frame(image: StoredImage, index: int = 0) -> NDArray[Any]:
+    """One frame, the first is 0: (rows, columns), or (rows, columns, 3) with YBR already turned to RGB.
 
-    Monochrome values are as stored, sign extended, without what lies outside Bits Stored.
+    Only this frame's bytes are read. Monochrome values are as stored, sign extended, without what lies
+    outside Bits Stored.
 
     Raises:
         Undecodable: with the reason, such as truncation or a missing decoder.
+        StorageError: the file cannot be read any more.
     """
-    syntax = _transfer_syntax(image)
-    _check_size(image)
-    with border("the pixel data cannot be decoded"):
-        if not syntax.is_encapsulated:
-            _check_native_length(image)
-        elif syntax.startswith(ENDS_WITH_EOI):
-            _check_end_of_image(image)
-        decoder = get_decoder(syntax)
-        decoded, _ = decoder.as_array(image, index=0, raw=False, **as_pixel_options(image))
+    head = image.head
+    element = _pixel_element(image)
+    syntax = _transfer_syntax(head)
+    _check_size(head)
+    frames = number(head, "NumberOfFrames") or 1
+    if not 0 <= index < frames:
+        raise Undecodable(f"frame {index + 1} of {frames} does not exist")
+    try:
+        with border("the pixel data cannot be decoded"):
+            options = as_pixel_options(
+                head, pixel_keyword=element.keyword, pixel_vr=element.vr, number_of_frames=frames)
+            options.pop("extended_offsets", None)
+            if not syntax.is_encapsulated:
+                _check_native_length(head, element, frames)
+                pixels = cast(BinaryIO, image.reader())
+                decoded, _ = get_decoder(syntax).as_array(pixels, index=index, raw=False, **options)
+            else:
+                code = encapsulated(_encoded_frame(image, syntax, index))
+                options["number_of_frames"] = 1
+                decoded, _ = get_decoder(syntax).as_array(code, index=0, raw=False, **options)
+    except OSError as error:
+        raise StorageError(f"{image.path.name}: cannot be read ({error.strerror}); look at node.data_dir") from error
     if decoded.ndim not in (2, 3):
         raise Undecodable(f"the pixel data decodes to {decoded.ndim} dimensions, expected rows and columns")
-    return decoded if decoded.ndim == 3 or decoded.dtype.kind == "f" else _masked(decoded, image)
+    return decoded if decoded.ndim == 3 or decoded.dtype.kind == "f" else _masked(decoded, head)
 
 
-def _transfer_syntax(image: Dataset) -> UID:
-    if not any(keyword in image for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+def _pixel_element(image: StoredImage) -> PixelElement:
+    if image.pixels is None:
         raise Undecodable("no Pixel Data")
-    if "PixelData" in image and not value(image, "PixelData"):
+    if not image.pixels.length:
         raise Undecodable("Pixel Data is empty")
-    syntax = UID(str(getattr(image, "file_meta", Dataset()).get("TransferSyntaxUID", "")))
+    return image.pixels
+
+
+def _transfer_syntax(head: Dataset) -> UID:
+    syntax = UID(str(getattr(head, "file_meta", Dataset()).get("TransferSyntaxUID", "")))
     if not syntax:
         raise Undecodable("no Transfer Syntax UID in the file meta information")
     try:
@@ -133,8 +153,8 @@ def _transfer_syntax(image: Dataset) -> UID:
     return syntax
 
 
-def _check_size(image: Dataset) -> None:
-    shape = {name: number(image, name) or 0 for name in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")}
+def _check_size(head: Dataset) -> None:
+    shape = {name: number(head, name) or 0 for name in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")}
     if missing := [name for name, size in shape.items() if size <= 0]:
         raise Undecodable(f"{', '.join(missing)} missing or 0")
     if shape["BitsAllocated"] not in BITS_ALLOCATED:
@@ -142,35 +162,38 @@ def _check_size(image: Dataset) -> None:
     size = prod(shape.values()) // 8
     if size > LARGEST_FRAME:
         raise Undecodable(f"one frame takes {size} bytes, more than the {LARGEST_FRAME} that are decoded")
-    if "NumberOfFrames" in image and (number(image, "NumberOfFrames") or 0) < 1:
-        del image.NumberOfFrames
+    if "NumberOfFrames" in head and (number(head, "NumberOfFrames") or 0) < 1:
+        del head.NumberOfFrames
 
 
-def _check_native_length(image: Dataset) -> None:
+def _check_native_length(head: Dataset, element: PixelElement, frames: int) -> None:
     """Refuse data that are too short; rows that never arrived must not look like black lung."""
-    expected = _frame_bytes(image) * (number(image, "NumberOfFrames") or 1)
-    present = len(value(image, "PixelData") or b"")
-    if "PixelData" in image and present < expected:
-        raise Undecodable(f"pixel data truncated: {present} of {expected} bytes")
+    expected = frame_bytes(head) * frames
+    if element.length < expected:
+        raise Undecodable(f"pixel data truncated: {element.length} of {expected} bytes")
 
 
-def _frame_bytes(image: Dataset) -> int:
+def frame_bytes(head: Dataset) -> int:
+    """Bytes of one frame as stored natively."""
     rows, columns, samples, bits = (
-        number(image, name) or 0 for name in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
+        number(head, name) or 0 for name in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
     )
-    if str(value(image, "PhotometricInterpretation")).strip() == "YBR_FULL_422":
+    if str(value(head, "PhotometricInterpretation")).strip() == "YBR_FULL_422":
         samples = 2
-    return ceil(rows * columns * samples * bits / 8)
+    return -(-rows * columns * samples * bits // 8)
 
 
-def _check_end_of_image(image: Dataset) -> None:
-    """Decoders fill the rest of a cut off code stream with grey; the end marker tells."""
-    frames = generate_frames(image.PixelData, number_of_frames=number(image, "NumberOfFrames") or 1)
-    first = next(frames, b"")
-    if not first:
-        raise Undecodable("Pixel Data holds no frame")
-    if b"\xff\xd9" not in first[-64:]:
-        raise Undecodable(f"pixel data truncated: no end of image marker in {len(first)} compressed bytes")
+def _encoded_frame(image: StoredImage, syntax: UID, index: int) -> bytes:
+    """The code stream of one frame. Decoders fill the rest of one that is cut off with grey; the end marker tells."""
+    starts = [*image.frame_starts, None]
+    start = starts[index] if index < len(starts) else None
+    pixels = cast(BinaryIO, image.reader())
+    code = b"" if start is None else b"".join(fragments(pixels, start, starts[index + 1], LARGEST_FRAME))
+    if not code:
+        raise Undecodable("Pixel Data holds no frame" if not index else f"Pixel Data holds no frame {index + 1}")
+    if syntax.startswith(ENDS_WITH_EOI) and END_OF_IMAGE not in code[-64:]:
+        raise Undecodable(f"pixel data truncated: no end of image marker in {len(code)} compressed bytes")
+    return code
 
 
 def _masked(stored: NDArray[Any], image: Dataset) -> NDArray[Any]:

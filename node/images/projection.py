@@ -22,8 +22,8 @@ def projection(path: Path) -> ModelImage:
         Undecodable: with the reason shown to the reader.
         StorageError: the file cannot be read.
     """
-    image = load(path)
-    stored = frame(image)
+    with load(path) as file:
+        image, stored = file.head, frame(file)
     pixels, tone = rendered(stored, image)
     laid, side_known, orient = upright(pixels, _patient_orientation(image))
     padded, pad = square(laid)
