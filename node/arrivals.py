@@ -30,6 +30,8 @@ REJECTION_NOTES = frozenset({
 """Titles of a Key Object Selection that takes instances out of use (CID 7011; IHE Imaging Object Change Management)."""
 
 REJECTED = "rejected by a note"
+OTHER_PIXELS = "same SOP Instance UID with other pixels; the first is kept"
+"""Reason of a conflict. Its row keeps it, also when the file has gone."""
 
 GONE = {
     InstanceState.REMOVED.value: "were removed by the retention rules",
@@ -141,7 +143,7 @@ class Arrivals:
                            evidence=routing.is_evidence(head), reason="the file of the first is gone")
         if not header.same_pixels(old_path, new_path):
             return Arrival(instance=arrived, head=head, state=InstanceState.CONFLICT,
-                           reason="same SOP Instance UID with other pixels; the first is kept")
+                           reason=OTHER_PIXELS)
         changed = header.changed_attributes(header.read(old_path), head)
         if changed:
             return Arrival(instance=arrived, head=head, state=InstanceState.UPDATE, replaces=earlier.id,

@@ -61,6 +61,7 @@ def lines(config: Config, store: bool) -> Iterator[Line]:
     """
     yield _intended_use(config)
     yield _attempt("data_dir", lambda: _disk(config))
+    yield _retention(config)
     yield _attempt("database", lambda: _database(config, store))
     if store:
         yield from _store(config)
@@ -108,6 +109,17 @@ def _disk(config: Config) -> str:
         raise OSError(28, f"{free} MB free, receive.min_free_disk_mb is {config.receive.min_free_disk_mb}",
                       str(folder))
     return f"{folder}, {free} MB free"
+
+
+def _retention(config: Config) -> Line:
+    """What is removed and when; free space that is kept too late keeps nobody from being refused."""
+    days, free, low = config.retention.days, config.retention.min_free_mb, config.receive.low_disk_watermark_mb
+    told = ([f"finished studies go after {days} days"] if days else []) + (
+        [f"the oldest go while less than {free} MB are free"] if free else [])
+    if free and free <= low:
+        told.append(f"WARNING: below {low} MB (receive.low_disk_mb) senders are refused first; raise "
+                    "retention.min_free_mb above it")
+    return Line(subject="retention", ok=True, text="; ".join(told) or "off: nothing is removed")
 
 
 def _database(config: Config, store: bool) -> str:

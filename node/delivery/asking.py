@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 
+from node.arrivals import OTHER_PIXELS
 from node.commitment import CLASS_INSTANCE_CONFLICT, NO_SUCH_OBJECT_INSTANCE, PROCESSING_FAILURE
 from node.database import commitment, instance, now, transaction
 from node.delivery.commitment import record_commitment
@@ -91,7 +92,7 @@ def _judge(connection: sa.Connection, wanted: Sequence[tuple[str, str]]) -> _Jud
     for found in _rows(connection, [uid for _, uid in wanted]):
         held.setdefault(found.sop_instance_uid, set()).add(found.sop_class_uid)
         unread = unread or found.state == InstanceState.RECEIVED.value
-        if found.state == InstanceState.CONFLICT.value:
+        if found.state == InstanceState.CONFLICT.value or found.reason == OTHER_PIXELS:
             conflicts.add(found.sop_instance_uid)
     judged = [(*pair, _reason(pair, held, conflicts)) for pair in wanted]
     return [item for item in judged if item[2]], unread
@@ -110,7 +111,7 @@ def _rows(connection: sa.Connection, sop_instance_uids: Sequence[str]) -> Iterat
     columns = instance.c
     for start in range(0, len(sop_instance_uids), CHUNK):
         yield from connection.execute(
-            sa.select(columns.sop_instance_uid, columns.sop_class_uid, columns.state).distinct()
+            sa.select(columns.sop_instance_uid, columns.sop_class_uid, columns.state, columns.reason).distinct()
             .where(columns.sop_instance_uid.in_(sop_instance_uids[start:start + CHUNK])))
 
 

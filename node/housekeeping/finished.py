@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
-from node.database import arriving, commitment_request, delivery, instance, run, study
+from node.database import Seconds, arriving, commitment_request, delivery, instance, now, run, study
 from node.domain import CommitmentState, DeliveryState, InstanceState, Lane
 
 FILELESS = (InstanceState.REMOVED, InstanceState.MISSING)
@@ -27,6 +27,10 @@ UNPROVED = (DeliveryState.QUEUED.value, DeliveryState.SENT.value, DeliveryState.
 
 ANSWERED = (CommitmentState.REPORTED.value, CommitmentState.UNREPORTED.value)
 """States of a sender's commitment request that has its answer."""
+
+
+LIVING = sa.bindparam("living", callable_=lambda: now() - 3600.0, type_=Seconds)
+"""A receiver that said nothing for so long was killed: what it had begun to receive will not come."""
 
 
 def condition(committing: Collection[str], *, also_failed: bool) -> sa.ColumnElement[bool]:
@@ -46,7 +50,7 @@ def condition(committing: Collection[str], *, also_failed: bool) -> sa.ColumnEle
         ~study.c.open, ~study.c.complete_requested, ~study.c.replay_requested,
         sa.or_(study.c.version > 0, study.c.lane == Lane.PRIOR.value), ~running, ~unread,
         ~sa.exists().where(delivery.c.study_instance_uid == uid, waiting),
-        ~sa.exists().where(arriving.c.study_instance_uid == uid))
+        ~sa.exists().where(arriving.c.study_instance_uid == uid, arriving.c.beat_at > LIVING))
 
 
 def hold(connection: sa.Connection, study_instance_uid: str, finished: sa.ColumnElement[bool]) -> bool:

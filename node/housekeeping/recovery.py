@@ -85,7 +85,7 @@ class Recovery:
     def _move(self, row: _Row, state: InstanceState, action: str, reason: str) -> bool:
         claim = sa.update(instance).where(instance.c.id == row.id, instance.c.state == row.state)
         with transaction(self._engine) as connection:
-            if connection.execute(claim.values(state=state.value, reason=reason)).rowcount == 0:
+            if connection.execute(claim.values(state=state.value)).rowcount == 0:
                 return False
             self._note(connection, action, row.path, row.study_instance_uid, row.sop_instance_uid,
                        {"instance": row.id, "was": row.state, "reason": reason})

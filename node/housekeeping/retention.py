@@ -167,6 +167,8 @@ class Retention:
             for row in rows:
                 self._unlink(self._data_dir / row.path)
             self._remove_empty_folders(rows)
+            log.info("%d files of study %s are removed (%s)", len(rows), uid, why.value, extra={
+                "action": "retention.removed", "study_instance_uid": uid, "files": len(rows), "why": why.value})
             yield len(rows)
 
     def _remove_rows(self, uid: str, allowed: sa.ColumnElement[bool], why: Why) -> list[_Row]:

@@ -134,7 +134,7 @@ def unread(store: Store) -> None:
 def still_arriving(store: Store) -> None:
     with transaction(store.engine) as connection:
         connection.execute(sa.insert(arriving).values(
-            slot="s", association="a", study_instance_uid=STUDY, series_instance_uid="1", beat_at=0.0))
+            slot="s", association="a", study_instance_uid=STUDY, series_instance_uid="1", beat_at=time.time()))
 
 
 def waiting_for_a_replay(store: Store) -> None:
@@ -174,6 +174,13 @@ def test_a_study_that_is_not_finished_is_kept(anywhere: Store, hold: Any) -> Non
     assert anywhere.files() == kept
 
 
+def test_what_a_killed_receiver_had_begun_holds_nothing(anywhere: Store) -> None:
+    anywhere.done(chest(STUDY))
+    still_arriving(anywhere)
+    anywhere.change(arriving, sa.true(), beat_at=0.0)
+    assert anywhere.expire() == 1
+
+
 def test_a_discarded_delivery_holds_nothing(store: Store) -> None:
     store.done(chest(STUDY))
     dead_letter(store)
@@ -192,6 +199,13 @@ def test_a_failed_study_goes_by_age_and_not_for_space(store: Store) -> None:
     store.done(chest(STUDY))
     store.change(run, sa.true(), state="failed")
     assert (sum(store.keeper(min_free_mb=1 << 40).make_room()), store.expire()) == (0, 1)
+
+
+def test_a_prior_goes_by_age_although_no_version_ever_ran(store: Store) -> None:
+    store.take(chest(STUDY))
+    store.change(study, sa.true(), lane="prior", open=False)
+    store.change(instance, sa.true(), received_at=LONG_AGO)
+    assert store.expire() == 1
 
 
 def test_what_belongs_to_no_study_goes_by_age(store: Store) -> None:

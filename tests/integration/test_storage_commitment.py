@@ -14,6 +14,7 @@ from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from node import audit
+from node.arrivals import OTHER_PIXELS
 from node.commitment import action_information
 from node.database import audit_event, commitment_request, instance, transaction
 from node.delivery import requests
@@ -136,14 +137,15 @@ def test_when_nothing_is_ours_the_archive_is_not_asked(simple: RelayNode, archiv
     assert "commitment.requested" not in actions(simple)
 
 
+@pytest.mark.parametrize("state", ["conflict", "removed"])
 def test_an_instance_that_came_with_two_pictures_is_never_committed(
-    simple: RelayNode, archive: SmallPacs, sender: Sender
+    simple: RelayNode, archive: SmallPacs, sender: Sender, state: str
 ) -> None:
     """The archive has one of them under that UID, and the sender would delete the other."""
     [one] = stored(simple, archive, "1.2.3.4")
     send(simple.port, made("1.2.3.4"))
     with transaction(simple.node.engine) as connection:
-        connection.execute(sa.update(instance).where(instance.c.id == 2).values(state="conflict"))
+        connection.execute(sa.update(instance).where(instance.c.id == 2).values(state=state, reason=OTHER_PIXELS))
     sender.ask(simple.port, TRANSACTION, [one])
     simple.until(lambda: sender.told)
     assert sender.told[0].failed == [(*one, PROCESSING_FAILURE)]

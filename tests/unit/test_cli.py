@@ -289,12 +289,22 @@ def checked(config: Path, store: bool = False) -> dict[str, checkup.Line]:
 def test_a_check_looks_at_everything_a_node_needs(migrated: Path) -> None:
     lines = checked(migrated)
     assert set(lines) == {
-        "intended use", "data_dir", "database", "network", "models.triage", "models.findings", "gpu", "destinations"}
+        "intended use", "data_dir", "retention", "database", "network", "models.triage", "models.findings", "gpu",
+        "destinations"}
     assert all(line.ok for line in lines.values())
     assert "RESEARCH USE ONLY" in lines["intended use"].text
     assert "current" in lines["database"].text
     assert "SYNTHETIC" in lines["models.triage"].text
     assert "stay in the node" in lines["destinations"].text
+
+
+@pytest.mark.parametrize(("retention", "told"), [
+    ({}, "off: nothing is removed"), ({"days": 90}, "finished studies go after 90 days"),
+    ({"min_free_mb": 5000}, "the oldest go while less than 5000 MB are free"),
+    ({"min_free_mb": 2000}, "senders are refused first")])
+def test_a_check_says_what_is_removed_and_when(tmp_path: Path, retention: dict[str, int], told: str) -> None:
+    line = checked(written(tmp_path, retention=retention))["retention"]
+    assert (line.ok, told in line.text) == (True, True)
 
 
 def test_a_check_names_every_problem_and_goes_on(ainode: Ainode, tmp_path: Path) -> None:
