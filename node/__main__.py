@@ -264,7 +264,7 @@ def commitment_list(config: ConfigFile = None) -> None:
     table = _table("sender", "state", "asked for", "committed", "failed", "transaction", "reason")
     with reading(engine) as connection:
         for row in requests.list_requests(connection):
-            numbers = (str(len(row[name])) for name in ("instances", "committed", "failed"))
+            numbers = (str(row[name]) for name in ("instances", "committed", "failed"))
             table.add_row(row["calling_ae_title"], row["state"], *numbers, row["transaction_uid"], row["reason"])
     _print(table)
 

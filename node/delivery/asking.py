@@ -102,7 +102,7 @@ def _reason(pair: tuple[str, str], held: Mapping[str, set[str]], conflicts: set[
     sop_class_uid, sop_instance_uid = pair
     if sop_instance_uid not in held:
         return NO_SUCH_OBJECT_INSTANCE
-    if sop_class_uid not in held[sop_instance_uid]:
+    if held[sop_instance_uid] != {sop_class_uid}:
         return CLASS_INSTANCE_CONFLICT
     return PROCESSING_FAILURE if sop_instance_uid in conflicts else 0
 

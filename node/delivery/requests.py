@@ -187,8 +187,12 @@ def forget(connection: sa.Connection) -> int:
 
 
 def list_requests(connection: sa.Connection) -> list[JSON]:
-    """Every request, the latest first."""
-    rows = connection.execute(sa.select(commitment_request).order_by(_columns.requested_at.desc()))
+    """Every request with the number of its instances, the latest first."""
+    lists = (_columns.instances, _columns.committed, _columns.failed)
+    others = [column for column in _columns if column not in lists]
+    rows = connection.execute(
+        sa.select(*others, *(sa.func.json_array_length(column).label(column.name) for column in lists))
+        .order_by(_columns.requested_at.desc()))
     return [dict(row._mapping) for row in rows]
 
 

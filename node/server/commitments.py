@@ -121,6 +121,8 @@ class Commitments:
                 errand()
             except NodeError as error:
                 log.warning("storage commitment: %s", error, extra={"action": "commitment.retry"})
+            except Exception:  # the worker loop's edge: what is not told here is told by the clerk
+                log.exception("storage commitment: a report failed", extra={"action": "commitment.error"})
 
     def stop(self) -> None:
         """End :meth:`run`."""
@@ -169,18 +171,21 @@ class Commitments:
 
 
 def _send(association: Association, verdict: CommitmentVerdict) -> bool:
-    """N-EVENT-REPORT without waiting for its answer; False where it is over, or the node is no SCP on it."""
+    """N-EVENT-REPORT without waiting for its answer; False where none can be sent."""
     context = next((one for one in association.accepted_contexts
                     if one.abstract_syntax == StorageCommitmentPushModel and one.as_scp), None)
     if context is None or not association.is_established:
         return False
     event_type, information = event_information(verdict)
     syntax = context.transfer_syntax[0]
+    encoded = encode(information, syntax.is_implicit_VR, syntax.is_little_endian)
+    if encoded is None:
+        return False
     report = N_EVENT_REPORT()
     report.MessageID = MESSAGE_ID
     report.AffectedSOPClassUID = StorageCommitmentPushModel
     report.AffectedSOPInstanceUID = StorageCommitmentPushModelInstance
     report.EventTypeID = event_type
-    report.EventInformation = BytesIO(encode(information, syntax.is_implicit_VR, syntax.is_little_endian) or b"")
+    report.EventInformation = BytesIO(encoded)
     association.dimse.send_msg(report, context.context_id)
     return True
