@@ -127,9 +127,12 @@ def run_clerk(base: Base) -> None:
     from node import arrivals, delivery, pipeline
     from node.bell import Bell
     from node.clerk import Clerk, Every
+    from node.completion import Completion
     from node.dicom_client import DicomClient
+    from node.dicom_query import DicomQuery
     from node.housekeeping.retention import InPieces, Retention
     from node.jobs import Jobs, Queue
+    from node.source import Source
     from node.stages import planning, sending
     from node.studies import Hooks, Studies
     from node.timers import Clock
@@ -149,6 +152,7 @@ def run_clerk(base: Base) -> None:
         jobs.register(job)
     jobs.start({Queue.REPORT: 4, Queue.SEND: 8})
     clock = Clock()
+    completion = Completion(base.engine, config.study, clock)
     studies = Studies(chain, config.study, Hooks(
         eligible=lambda head, caller: planning.eligible_late(
             config.pipelines, desk.prompt_sets, desk.today(), head, caller),
@@ -159,12 +163,15 @@ def run_clerk(base: Base) -> None:
     clerk = Clerk(
         engine=base.engine, chain=chain, jobs=jobs, failed={job.name: job.failed for job in known},
         settings=config.delivery, data_dir=config.node.data_dir, studies=studies,
-        versions=Versions(base.engine, chain, config.study, jobs.put, clock),
+        versions=Versions(base.engine, chain, config.study, jobs.put, clock, completion),
         duties=[*(Every(1.0, one.turn) for one in rounds), Every(0.2, relay.turn), Every(3600.0, relay.tidy)],
         arrivals=arrivals.Arrivals(base.engine, config.node.data_dir))
     bell = Bell(clerk.woken)
     supervised_thread("bell", bell.listen, base.fail)
     supervised_thread("clerk", clerk.run, base.fail)
+    if config.study.source.ae_title:
+        source = Source(base.engine, chain, config.study.source, completion, DicomQuery(config.node.ae_title), clock)
+        supervised_thread("source", source.run, base.fail)
     _live(base, Heartbeat(base.engine, base.slot, base.role, base.incarnation, jobs), {"bell": bell.port})
     clerk.stopping.set()
     jobs.stop()

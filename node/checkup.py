@@ -28,6 +28,7 @@ REPORT_CLASSES = ("1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.88.1
 """Comprehensive 3D SR and Basic Text SR Storage."""
 
 COMMITMENT = "1.2.840.10008.1.20.1"
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 """Storage Commitment Push Model."""
 
 CHAIN = "check"
@@ -69,6 +70,8 @@ def lines(config: Config, store: bool) -> Iterator[Line]:
     yield _attempt("models.triage", lambda: _triage(config))
     yield _attempt("models.findings", lambda: _findings(config))
     yield _attempt("gpu", _gpu)
+    if config.study.source.ae_title:
+        yield _attempt("source archive", partial(_source, config))
     for destination in config.destinations:
         yield _attempt(f"destination {destination.name}", partial(_peer, config, destination, store))
     if not config.destinations:
@@ -199,6 +202,15 @@ def _gpu() -> str:
     from node.inference.torch_runtime import describe_devices
 
     return describe_devices()
+
+
+def _source(config: Config) -> str:
+    source = config.study.source
+    archive = Destination(name="study.source", ae_title=source.ae_title, host=source.host, port=source.port)
+    name = f"{source.ae_title}@{source.host}:{source.port}"
+    if DicomClient(config.node.ae_title).refused_classes(archive, [STUDY_ROOT_FIND]):
+        raise PeerRefused(f"{name} takes no C-FIND from {config.node.ae_title}; allow it there, or clear study.source")
+    return f"{name} takes C-FIND"
 
 
 def _peer(config: Config, destination: Destination, store: bool) -> str:

@@ -137,7 +137,7 @@ class _Rules:
         """Quiet as far as the node can tell, and not counted since, or missing something when it was."""
         again = sa.and_(study.c.source_missing > 0,
                         study.c.source_asked_at <= AT - self._settings.source.ask_again_seconds)
-        never = sa.or_(study.c.source_asked_at.is_(None), study.c.source_asked_at < study.c.last_received_at)
+        never = sa.or_(study.c.source_asked_at.is_(None), study.c.source_asked_at <= study.c.last_received_at)
         analysed = study.c.lane.in_([Lane.FRESH.value, Lane.HISTORICAL.value])
         fresh_first = sa.case((study.c.lane == Lane.FRESH.value, 0), else_=1)
         return (sa.select(study.c.study_instance_uid)
@@ -179,7 +179,7 @@ class _Rules:
         """The source archive, where one is asked, has nothing more, or does not say."""
         if not self._settings.source.ae_title:
             return sa.true()
-        return sa.and_(study.c.source_asked_at >= study.c.last_received_at,
+        return sa.and_(study.c.source_asked_at > study.c.last_received_at,
                        sa.func.coalesce(study.c.source_missing, 0) <= 0)
 
 

@@ -1,14 +1,10 @@
-"""Every SCU of the node: C-ECHO, C-STORE, C-FIND, and both requests of storage commitment.
-
-What pynetdicom raises, or says by an empty status, becomes a PeerError here and nowhere else.
-"""
+"""The node as SCU of what it sends: C-ECHO, C-STORE, C-FIND, and both requests of storage commitment."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from struct import error as StructError
@@ -18,21 +14,28 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, Association, build_context, build_role, evt
+from pynetdicom import Association, build_context, build_role, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StudyRootQueryRetrieveInformationModelFind, Verification
 
 from node.commitment import PROCESSING_FAILURE, action_information, commitment_report, event_information
 from node.config import Destination
+from node.dicom_association import (
+    PENDING,
+    SUCCESS,
+    Caller,
+    TimeOuts,
+    peer_name,
+    status_of,
+    status_text,
+)
 from node.domain import CommitmentReport, CommitmentVerdict, StoreOutcome
-from node.errors import BadInput, PeerError, PeerRefused
+from node.errors import BadInput, NoPresentationContext, PeerError, PeerRefused
 
 log = logging.getLogger(__name__)
 
 COMMITMENT_INSTANCE = UID("1.2.840.10008.1.20.1.1")
 """The well-known SOP Instance of the Storage Commitment Push Model (PS3.4 J.3.5)."""
 
-SUCCESS = 0x0000
-PENDING = (0xFF00, 0xFF01)
 CLASS_NOT_SUPPORTED = 0x0122
 CANNOT_UNDERSTAND = 0xC000
 #: N-ACTION statuses a repetition cannot change (PS3.7 10.1.4.1.10): class, instance, action, rights, operation.
@@ -43,18 +46,6 @@ UNREADABLE = (OSError, EOFError, InvalidDicomError, AttributeError, RecursionErr
 
 UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 MAX_CONTEXTS = 128
-REJECTED_PERMANENT = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimeOuts:
-    """Seconds. ``commitment`` is how long an association stays open for a report that may come on it."""
-
-    connect: float = 10.0
-    acse: float = 30.0
-    dimse: float = 60.0
-    network: float = 120.0
-    commitment: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,22 +60,22 @@ class DicomClient:
     """Implements :class:`node.interfaces.PacsClient`. Has no state besides its settings: any thread may use it."""
 
     def __init__(self, ae_title: str, time_outs: TimeOuts | None = None) -> None:
-        self._ae_title = ae_title
         self._time_outs = time_outs or TimeOuts()
+        self._caller = Caller(ae_title, self._time_outs)
 
     def echo(self, destination: Destination) -> None:
         """C-ECHO. Raises PeerError."""
-        with self._association(destination, [build_context(Verification)]) as association:
-            status = _status(association.send_c_echo())
+        with self._caller.association(destination, [build_context(Verification)]) as association:
+            status = status_of(association.send_c_echo())
         if status != SUCCESS:
-            raise PeerError(f"{_peer(destination)}: C-ECHO was answered with {_text(status)}")
+            raise PeerError(f"{peer_name(destination)}: C-ECHO was answered with {status_text(status)}")
 
     def refused_classes(self, destination: Destination, sop_class_uids: Sequence[str]) -> tuple[str, ...]:
         """Which of these classes the peer would not take. Only negotiates, sends nothing. Raises PeerError."""
         try:
-            with self._association(destination, [build_context(uid) for uid in sop_class_uids]) as association:
+            with self._caller.association(destination, [build_context(uid) for uid in sop_class_uids]) as association:
                 accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
-        except _NoContexts:
+        except NoPresentationContext:
             return tuple(sop_class_uids)
         return tuple(uid for uid in sop_class_uids if uid not in accepted)
 
@@ -112,9 +103,9 @@ class DicomClient:
             yield from (_unreadable() for _ in heads)
             return
         try:
-            with self._association(destination, contexts) as association:
+            with self._caller.association(destination, contexts) as association:
                 yield from _store_all(association, heads, originator)
-        except _NoContexts as error:
+        except NoPresentationContext as error:
             yield from (_unreadable() if head is None else _not_accepted(head, str(error)) for head in heads)
 
     def request_commitment(
@@ -128,14 +119,15 @@ class DicomClient:
         """
         box = _ReportBox(transaction_uid)
         handlers = [(evt.EVT_N_EVENT_REPORT, box.handle)]
-        with self._association(destination, [build_context(StorageCommitmentPushModel)], handlers) as association:
+        contexts = [build_context(StorageCommitmentPushModel)]
+        with self._caller.association(destination, contexts, handlers) as association:
             reply, _ = association.send_n_action(
                 action_information(transaction_uid, references), 1, StorageCommitmentPushModel, COMMITMENT_INSTANCE)
-            status = _status(reply)
+            status = status_of(reply)
             if status == SUCCESS:
                 return box.wait(self._time_outs.commitment)
         kind = PeerRefused if status in NEVER else PeerError
-        raise kind(f"{_peer(destination)}: the storage commitment request was answered with {_text(status)}")
+        raise kind(f"{peer_name(destination)}: the storage commitment request was answered with {status_text(status)}")
 
     def report_commitment(self, sender: Destination, verdict: CommitmentVerdict) -> None:
         """N-EVENT-REPORT (PS3.4 J.3.3) on a new association, on which the requestor selects the SCP role.
@@ -146,12 +138,13 @@ class DicomClient:
         event_type, information = event_information(verdict)
         role = build_role(StorageCommitmentPushModel, scp_role=True)
         contexts = [build_context(StorageCommitmentPushModel)]
-        with self._association(sender, contexts, extended=[role]) as association:
+        with self._caller.association(sender, contexts, extended=[role]) as association:
             reply, _ = association.send_n_event_report(
                 information, event_type, StorageCommitmentPushModel, COMMITMENT_INSTANCE)
-            status = _status(reply)
+            status = status_of(reply)
         if status != SUCCESS:
-            raise PeerError(f"{_peer(sender)}: the storage commitment report was answered with {_text(status)}")
+            answered = status_text(status)
+            raise PeerError(f"{peer_name(sender)}: the storage commitment report was answered with {answered}")
 
     def find_instances(
         self, destination: Destination, study_instance_uid: str, series_instance_uid: str,
@@ -169,43 +162,14 @@ class DicomClient:
         identifier.SOPInstanceUID = list(sop_instance_uids)
         model = StudyRootQueryRetrieveInformationModelFind
         found: set[str] = set()
-        with self._association(destination, [build_context(model)]) as association:
+        with self._caller.association(destination, [build_context(model)]) as association:
             for reply, match in association.send_c_find(identifier, model):
-                status = _status(reply)
+                status = status_of(reply)
                 if status in PENDING and match is not None:
                     found.add(str(match.get("SOPInstanceUID", "")))
                 elif status != SUCCESS:
-                    raise PeerError(f"{_peer(destination)}: C-FIND was answered with {_text(status)}")
+                    raise PeerError(f"{peer_name(destination)}: C-FIND was answered with {status_text(status)}")
         return frozenset(found) & frozenset(sop_instance_uids)
-
-    @contextmanager
-    def _association(
-        self, destination: Destination, contexts: list[Any], handlers: Sequence[tuple[Any, Any]] = (),
-        extended: Sequence[Any] = (),
-    ) -> Iterator[Association]:
-        entity = AE(self._ae_title)
-        entity.connection_timeout = self._time_outs.connect
-        entity.acse_timeout = self._time_outs.acse
-        entity.dimse_timeout = self._time_outs.dimse
-        entity.network_timeout = self._time_outs.network
-        try:
-            association = entity.associate(
-                destination.host, destination.port, contexts, destination.ae_title, evt_handlers=list(handlers),
-                ext_neg=list(extended))
-        except OSError as error:  # the host name cannot be resolved
-            raise PeerError(f"{_peer(destination)}: {error.strerror or error}; check host and network") from error
-        if not association.is_established:
-            raise _refusal(association, destination)
-        try:
-            yield association
-        except (ValueError, RuntimeError) as error:
-            raise PeerError(f"{_peer(destination)}: the request could not be sent ({error})") from error
-        finally:
-            association.release()
-
-
-class _NoContexts(PeerRefused):
-    """The association was accepted, and none of its presentation contexts."""
 
 
 class _ReportBox:
@@ -291,13 +255,13 @@ def _store(
         return _outcome(head, sent=False, status=CANNOT_UNDERSTAND, reason="the file cannot be read: it is cut off")
     title, message_id = originator or (None, None)
     try:
-        status = _status(association.send_c_store(
+        status = status_of(association.send_c_store(
             dataset, msg_id=(number - 1) % 65535 + 1, originator_aet=title, originator_id=message_id))
     except (ValueError, AttributeError, RecursionError) as error:
         return _outcome(head, sent=False, status=CANNOT_UNDERSTAND, reason=f"cannot be encoded: {error}")
     except RuntimeError:  # the association ended between the look and the call
         return _outcome(head, sent=False, status=None, reason="the association had ended")
-    reason = "no answer came" if status is None else "" if status == SUCCESS else f"answered {_text(status)}"
+    reason = "no answer came" if status is None else "" if status == SUCCESS else f"answered {status_text(status)}"
     return _outcome(head, sent=True, status=status, reason=reason)
 
 
@@ -320,29 +284,3 @@ def _not_accepted(head: _File, reason: str) -> StoreOutcome:
 
 def _unreadable() -> StoreOutcome:
     return StoreOutcome(sop_instance_uid="", sent=False, status=CANNOT_UNDERSTAND, reason="the file cannot be read")
-
-
-def _status(reply: Dataset) -> int | None:
-    """Status (0000,0900); None when there was no valid answer."""
-    return int(reply.Status) if "Status" in reply else None
-
-
-def _text(status: int | None) -> str:
-    return "nothing" if status is None else f"0x{status:04X}"
-
-
-def _peer(destination: Destination) -> str:
-    return f"{destination.name} ({destination.ae_title} at {destination.host}:{destination.port})"
-
-
-def _refusal(association: Association, destination: Destination) -> PeerError:
-    """Why there is no association (PS3.8 9.3.4): permanent rejection is PeerRefused, everything else may pass."""
-    peer = _peer(destination)
-    if association.is_rejected:
-        answer = association.acceptor.primitive
-        kind = PeerRefused if answer.result == REJECTED_PERMANENT else PeerError
-        return kind(f"{peer}: rejected the association ({answer.result_str}: {answer.reason_str})")
-    if association.rejected_contexts:
-        names = ", ".join(sorted({context.abstract_syntax.name for context in association.rejected_contexts}))
-        return _NoContexts(f"{peer}: accepted no presentation context for {names}")
-    return PeerError(f"{peer}: no association; check that it runs, host, port and AE titles")

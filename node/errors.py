@@ -22,6 +22,7 @@
     │   └── OutOfSpace              retried by the sender: less than ``receive.min_free_disk_mb`` is left
     └── PeerError                   retried: a DICOM peer could not be reached or refused for now
         └── PeerRefused             not retried by itself: the peer said never
+            └── NoPresentationContext   the peer takes nothing of what was proposed
 """
 
 from __future__ import annotations
@@ -115,3 +116,7 @@ class PeerRefused(PeerError):
     """The peer refused for good: unknown AE title, unsupported class, data set does not match."""
 
     retryable = False
+
+
+class NoPresentationContext(PeerRefused):
+    """The peer accepted the association, and none of its presentation contexts."""

@@ -101,6 +101,18 @@ class PacsClient(Protocol):
         ...
 
 
+class Counter(Protocol):
+    """Asks an archive how much of a study it has."""
+
+    def count_instances(self, archive: Destination, study_instance_uid: str) -> int | None:
+        """How many instances; None when the archive cannot say.
+
+        Raises:
+            PeerError: it is away, offers no query, or the query failed.
+        """
+        ...
+
+
 class Put(Protocol):
     """Enqueues a job in the caller's transaction; a key that was ever used is not run again."""
 

@@ -29,7 +29,7 @@ class Clock:
 
     def __init__(self, wall: Callable[[], float] = now, steady: Callable[[], float] = time.monotonic) -> None:
         self._wall = wall
-        self._steady = steady
+        self.steady = steady
         self._apart = wall() - steady()
 
     def now(self) -> float:
@@ -38,7 +38,7 @@ class Clock:
 
     def step(self) -> float:
         """Seconds the clock was set forward since the last call; negative when it was set back."""
-        before, self._apart = self._apart, self._wall() - self._steady()
+        before, self._apart = self._apart, self._wall() - self.steady()
         return self._apart - before
 
 

@@ -27,14 +27,16 @@ BATCH = 16
 class Versions:
     """Starts a version of every study that is complete."""
 
-    def __init__(self, engine: sa.Engine, chain: str, settings: StudySection, put: Put, clock: Clock) -> None:
+    def __init__(
+        self, engine: sa.Engine, chain: str, settings: StudySection, put: Put, clock: Clock, complete: Completion
+    ) -> None:
         self._engine = engine
         self._chain = chain
         self._settings = settings
         self._put = put
         self._clock = clock
         self._timers = Timers(engine, chain, clock)
-        self._completion = Completion(engine, settings, clock)
+        self._completion = complete
 
     def complete_due(self) -> int:
         """Start versions of studies that are complete; how many. A round starts a few, the urgent ones first.

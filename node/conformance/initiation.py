@@ -60,6 +60,13 @@ ACTIVITIES: tuple[Activity, ...] = (
             "come. What is found counts as stored; what is not is sent again. Pending is 0xFF00 and 0xFF01, any other "
             "status than these and 0x0000 is no answer.",)),
     Activity(
+        call="count_instances", name="a study fell quiet", service="C-FIND", section="PS3.4 Annex C",
+        sop_classes=(STUDY_ROOT_FIND,), transfer_syntaxes=ANY,
+        happens=lambda config: bool(config.study.source.ae_title), conformance=(
+            "The archive of `study.source` is asked at STUDY level for Number of Study Related Instances (0020,1208), "
+            "and where it does not return that, at SERIES level for Number of Series Related Instances (0020,1209). "
+            "While it has more than the node, the study is not complete. No answer is no reason to wait.",)),
+    Activity(
         call="request_commitment", name="results are to be committed", service="N-ACTION", section="PS3.4 Annex J",
         sop_classes=(STORAGE_COMMITMENT,), transfer_syntaxes=ANY,
         happens=lambda config: any(one.storage_commitment for one in config.destinations)

@@ -15,7 +15,7 @@ from node import __version__
 from node.config import Config
 from node.conformance import acceptance, initiation, objects
 from node.conformance.markdown import wrapped
-from node.dicom_client import TimeOuts
+from node.dicom_association import TimeOuts
 from node.domain import JSON
 from node.intake import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.jobs import SENDS_PER_DESTINATION

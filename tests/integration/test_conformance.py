@@ -19,7 +19,9 @@ from node.conformance import statement
 from node.conformance.acceptance import SERVICES, Offer, offers
 from node.conformance.initiation import ACTIVITIES, Activity
 from node.conformance.objects import MODULES
-from node.dicom_client import DicomClient, TimeOuts
+from node.dicom_association import TimeOuts
+from node.dicom_client import DicomClient
+from node.dicom_query import DicomQuery
 from node.domain import CommitmentVerdict, ReportKind, ReportObject
 from node.errors import PeerError
 from sr_writer import measurement_report, text_report
@@ -107,6 +109,7 @@ CALLS: dict[str, Call] = {
     "echo": lambda client, peer, folder: client.echo(peer),
     "store": lambda client, peer, folder: client.store(peer, reports(folder)),
     "store_each": lambda client, peer, folder: list(client.store_each(peer, reports(folder), ("MOVER", 1))),
+    "count_instances": lambda client, peer, folder: DicomQuery("AINODE").count_instances(peer, "1.2"),
     "find_instances": lambda client, peer, folder: client.find_instances(peer, "1.2", "1.3", ["1.4"]),
     "request_commitment": lambda client, peer, folder: client.request_commitment(peer, "1.9", [("1.2", "1.4")]),
     "report_commitment": lambda client, peer, folder: client.report_commitment(peer, CommitmentVerdict(

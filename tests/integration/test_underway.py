@@ -30,7 +30,7 @@ def desk(engine: sa.Engine, tmp_path: Path) -> ClerksDesk:
 def intake_at(desk: ClerksDesk, slot: str = "receiver") -> Intake:
     clock = desk.clock
     return Intake(desk.engine, desk.data_dir, slot, 0,
-                  underway=Underway(desk.engine, slot, wall=clock.now, steady=lambda: clock.steady))
+                  underway=Underway(desk.engine, slot, wall=clock.now, steady=clock.steady))
 
 
 def begin(intake: Intake, sent: Sent, clock: FakeClock, *, seconds: float) -> Reception:

@@ -11,13 +11,13 @@ class FakeClock(Clock):
     """Begins at the real time, so that what the receiver writes is in its past, and then stands still."""
 
     def __init__(self) -> None:
-        self.wall, self.steady = time.time() + 0.5, 0.0
-        super().__init__(lambda: self.wall, lambda: self.steady)
+        self.wall, self.passed = time.time() + 0.5, 0.0
+        super().__init__(lambda: self.wall, lambda: self.passed)
 
     def wait(self, seconds: float) -> None:
         """Time passes."""
         self.wall += seconds
-        self.steady += seconds
+        self.passed += seconds
 
     def set(self, seconds: float) -> None:
         """Somebody sets the clock forward, or back."""

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 
 from node.arrivals import Arrival, Arrivals
 from node.clerk import Clerk
+from node.completion import Completion
 from node.config import Config
 from node.database import audit_event, instance, run, study, transaction
 from node.domain import JSON, Priority, Study
@@ -71,7 +72,8 @@ class ClerksDesk:
         self.clock = FakeClock()
         self.settings = config.study
         self.mailbox = Mailbox(engine, data_dir, self.clock, config.study)
-        self.versions = Versions(engine, CHAIN, config.study, self.jobs.put, self.clock)
+        self.completion = Completion(engine, config.study, self.clock)
+        self.versions = Versions(engine, CHAIN, config.study, self.jobs.put, self.clock, self.completion)
         self.studies = Studies(CHAIN, config.study, Hooks(
             eligible=lambda head, caller: planning.eligible_late(
                 config.pipelines, prompt_sets, date.today(), head, caller),

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from node import delivery, pipeline, worklist
 from node.arrivals import Arrivals
 from node.clerk import Clerk
+from node.completion import Completion
 from node.config import Config
 from node.database import audit_event, report, run, transaction
 from node.domain import JSON, Priority, WorklistEntry
@@ -123,7 +124,8 @@ class NodeInProcess:
             allow_demo=self.config.models.allow_demo_delivery)
         self.stages = [*pipeline.jobs(self.desk), *sending.jobs(office)]
         self.clock = clock or FakeClock()
-        self.versions = Versions(engine, CHAIN, self.config.study, put, self.clock)
+        completion = Completion(engine, self.config.study, self.clock)
+        self.versions = Versions(engine, CHAIN, self.config.study, put, self.clock, completion)
         self.studies = Studies(CHAIN, self.config.study, Hooks(
             eligible=lambda head, caller: planning.eligible_late(
                 self.config.pipelines, self.desk.prompt_sets, date.today(), head, caller),

@@ -24,8 +24,9 @@ LAYERS = (
     {"arrivals", "network_checks", "timers"},
     {"completion"},
     {"announcements", "commitment", "intake", "results", "studies", "versions", "worklist"},
-    {"dicom_client"},
-    {"delivery", "housekeeping", "priors", "notify"},
+    {"dicom_association"},
+    {"dicom_client", "dicom_query"},
+    {"delivery", "housekeeping", "priors", "notify", "source"},
     {"stages"},
     {"handlers", "pipeline", "web"},
     {"fast_store"},
@@ -36,7 +37,7 @@ LAYERS = (
 
 #: A heavy library and the only places that may load it. A place is a module or the start of one's name.
 ONLY_IN = {
-    "pynetdicom": ("node.dicom_client", "handlers.", "node.fast_store", "node.server", "node.demo."),
+    "pynetdicom": ("node.dicom_", "handlers.", "node.fast_store", "node.server", "node.demo."),
     "torch": ("node.inference.", "node.demo.train", "node.demo.evaluate", "node.demo.answers"),
     "transformers": ("node.inference.", "node.demo.train", "node.demo.evaluate", "node.demo.answers"),
     "xgrammar": ("node.inference.",),

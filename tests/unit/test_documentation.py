@@ -149,6 +149,7 @@ def test_whatever_the_node_offers_or_asks_has_its_words_in_the_conformance_state
     from node.conformance.acceptance import SERVICES
     from node.conformance.initiation import ACTIVITIES
     from node.dicom_client import DicomClient
+    from node.dicom_query import DicomQuery
     from node.server.contexts import offered_contexts, service_of
 
     offered = {service_of(str(context.abstract_syntax)) for context in offered_contexts(Config())}
@@ -156,5 +157,5 @@ def test_whatever_the_node_offers_or_asks_has_its_words_in_the_conformance_state
     answered = re.findall(r"EVT_([CN])_(\w+),", text_of("node/server/serving.py"))
     assert {f"{kind}-{name.replace('_', '-')}" for kind, name in answered} <= {
         name for service in SERVICES for name in service.dimse}
-    calls = {name for name in vars(DicomClient) if not name.startswith("_")}
+    calls = {name for client in (DicomClient, DicomQuery) for name in vars(client) if not name.startswith("_")}
     assert calls - {"refused_classes"} == {activity.call for activity in ACTIVITIES}
