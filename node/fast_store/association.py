@@ -57,16 +57,22 @@ class FastAssociation(RetrievingAssociation):
             self._serve_waiting()
             if self._is_over():
                 return
-            self._is_paused = not self.dimse.is_storing
+            self._is_paused = not self.dimse.is_receiving
             seconds = self.dul.idle_seconds
             self.dul.turn(seconds if self._reactor_checkpoint.is_set() else min(seconds, BORROWED_SECONDS))
+        self.dul.stop_dul()  # another thread ended it: what that has to say is sent first
 
     def _serve_waiting(self) -> None:
-        """Let pynetdicom serve the requests that have come, unless another thread waits for an answer."""
-        while self._reactor_checkpoint.is_set() and (self._reports or self.dimse.msg_queue.queue):
+        """Let pynetdicom serve the requests that have come, in their order."""
+        while self._may_serve() and (self._reports or self.dimse.msg_queue.queue):
             context_id, message = self._reports.popleft() if self._reports else self.dimse.get_msg()
             if message is not None:
                 self._serve_request(message, context_id)
+
+    def _may_serve(self) -> bool:
+        """Not inside a C-STORE, nor while another thread waits for an answer, nor for a peer that is gone."""
+        is_busy = self.dimse.is_receiving or not self._reactor_checkpoint.is_set()
+        return not (is_busy or self._kill or self.acse.is_aborted())
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
         """As the base; pynetdicom begins a thread for an event report, and it is served on this one all the same."""

@@ -37,9 +37,9 @@ class FastDimse(StreamingDimse):
         self._pieces: list[memoryview] = []
 
     @property
-    def is_storing(self) -> bool:
-        """Whether the data set of a C-STORE is on its way."""
-        return self._storing is not None
+    def is_receiving(self) -> bool:
+        """Whether a command, or the data set of a C-STORE, is on its way."""
+        return self._storing is not None or bool(self._command)
 
     def get_msg(self, block: bool = False) -> Any:
         """As the base; a wait on the association's own thread goes on sending and receiving."""
@@ -87,6 +87,9 @@ class FastDimse(StreamingDimse):
         if len(self._command) + len(fragment.data) > LARGEST_COMMAND:
             raise InvalidPDU(
                 AbortReason.INVALID_PARAMETER_VALUE, f"a command set of more than {LARGEST_COMMAND} bytes")
+        if not self._command:
+            self._context_id = fragment.context_id
+        self._require_context(fragment)
         self._command += fragment.data
         if fragment.is_last:
             command_set = bytes(self._command)
@@ -105,15 +108,18 @@ class FastDimse(StreamingDimse):
             self._answer(message, storing)
 
     def _take_data(self, fragment: Fragment, storing: Storing, message: StoreMessage) -> None:
-        if fragment.context_id != message.command.context_id:
-            raise InvalidPDU(
-                AbortReason.UNEXPECTED_PARAMETER,
-                f"a data set on presentation context {fragment.context_id} after its command on another")
+        self._require_context(fragment)
         self._pieces.append(fragment.data)
         if fragment.is_last:
             self.flush()
             self._storing = self._message = None
             self._answer(message, storing)
+
+    def _require_context(self, fragment: Fragment) -> None:
+        if fragment.context_id != self._context_id:
+            raise InvalidPDU(
+                AbortReason.UNEXPECTED_PARAMETER,
+                f"a fragment on context {fragment.context_id} within a message on {self._context_id}")
 
     def _answer(self, message: StoreMessage, storing: Storing) -> None:
         response = message.response(storing.answer())

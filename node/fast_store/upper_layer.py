@@ -276,7 +276,7 @@ class InlineUpperLayer(DULServiceProvider):  # type: ignore[misc]
         """Whether P-DATA that begins now goes to the messages as it arrives, rather than through pynetdicom."""
         if self.state_machine.current_state != ESTABLISHED:
             return False
-        return self.assoc.dimse.is_storing or not any(self.assoc.get_handlers(event) for event in OBSERVED)
+        return self.assoc.dimse.is_receiving or not any(self.assoc.get_handlers(event) for event in OBSERVED)
 
     def _is_own_thread(self) -> bool:
         return threading.current_thread() is self.assoc

@@ -79,13 +79,16 @@ def values(*pdvs: bytes) -> bytes:
     (values(pdv(1, LAST_DATA, SENT.data)), UNEXPECTED_PARAMETER),
     (values(pdv(1, LAST_COMMAND, RQ), pdv(1, DATA, SENT.data), pdv(1, LAST_COMMAND, RQ)), UNEXPECTED_PARAMETER),
     (values(pdv(1, LAST_COMMAND, RQ), pdv(3, LAST_DATA, SENT.data)), UNEXPECTED_PARAMETER),
+    (values(pdv(1, COMMAND, RQ[:9]), pdv(3, LAST_COMMAND, RQ[9:])), UNEXPECTED_PARAMETER),
+    (values(pdv(1, COMMAND, RQ[:9]), pdv(1, LAST_DATA, SENT.data)), UNEXPECTED_PARAMETER),
     (values(pdv(1, COMMAND, bytes(4000))) * (LARGEST_COMMAND // 4000 + 1), INVALID_VALUE),
     (values(pdv(1, LAST_COMMAND, b"no command set")), NOT_SPECIFIED),
     (values(pdv(1, LAST_COMMAND, command_set({**ECHO, FIELD: short(0x7777)}))), NOT_SPECIFIED),
 ], ids=[
     "unknown type", "type 0", "second request", "acceptance", "release response", "too long",
     "no PDV", "PDV without a head", "PDV beyond its PDU", "unknown context", "data alone", "command within data",
-    "data on another context", "endless command", "no command set", "unknown command",
+    "data on another context", "command on two contexts", "data within a command", "endless command",
+    "no command set", "unknown command",
 ])
 def test_what_cannot_be_followed_is_aborted_for_its_reason(node: Receiver, sent: bytes, reason: int) -> None:
     before = node.actions().count("association.aborted")

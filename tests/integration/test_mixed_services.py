@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.sop_class import (
     CTImageStorage,
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
     Verification,
@@ -25,11 +28,14 @@ from pynetdicom.sop_class import (
 from handlers.statuses import Status
 from handlers.sub_operations import Progress
 from tests.tools.raw_sender import (
+    ABORT,
     C_ECHO_RQ,
+    C_STORE_RSP,
     CLASS,
     CT_CONTEXT,
     DATA_SET_TYPE,
     FIELD,
+    INSTANCE,
     MESSAGE_ID,
     NO_DATA_SET,
     ONE_PDU,
@@ -37,8 +43,10 @@ from tests.tools.raw_sender import (
     RELEASE_RP,
     RELEASE_RQ,
     VERIFICATION,
+    WITH_DATA_SET,
     RawSender,
     command_set,
+    item,
     pdu,
     pdvs,
     short,
@@ -48,7 +56,10 @@ from tests.tools.raw_sender import (
 from tests.tools.receiver import CT, EXPLICIT_LITTLE, IMPLICIT_LITTLE, Receiver, association, made, receiver, store
 from tests.tools.waiting import wait_until
 
-SUCCESS, PENDING, CANCEL = 0x0000, 0xFF00, 0xFE00
+SUCCESS, PENDING, CANCEL, INVALID_ARGUMENT = 0x0000, 0xFF00, 0xFE00, 0x0115
+N_EVENT_REPORT_RQ, N_EVENT_REPORT_RSP = 0x0100, 0x8100
+EVENT_TYPE = 0x1002
+"""Element number of Event Type ID."""
 FIND, GET = StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelGet
 SECONDS = 30.0
 
@@ -129,6 +140,24 @@ def test_a_release_behind_a_store_is_answered_after_it(node: Receiver) -> None:
         kinds = [found[0] for found in iter(sender.read_pdu, None)]
         assert kinds == [P_DATA_TF, RELEASE_RP]
     assert len(node.rows()) == 1
+
+
+def test_a_report_in_front_of_a_store_is_answered_too(node: Receiver) -> None:
+    """pynetdicom serves a report beside whatever comes behind it; the answers must not meet."""
+    sent = made(filling=400_000)
+    report = command_set({
+        CLASS: uid(StorageCommitmentPushModel), FIELD: short(N_EVENT_REPORT_RQ), MESSAGE_ID: short(1),
+        DATA_SET_TYPE: short(WITH_DATA_SET), INSTANCE: uid(StorageCommitmentPushModelInstance), EVENT_TYPE: short(1)})
+    messages = [
+        *pdvs(3, True, report, ONE_PDU), *pdvs(3, False, b"", ONE_PDU),
+        *pdvs(1, True, command_set(store_command(sent, 2)), ONE_PDU), *pdvs(1, False, sent.data, (60_000,))]
+    as_scp = struct.pack(">H", len(StorageCommitmentPushModel)) + StorageCommitmentPushModel.encode() + b"\0\1"
+    commitment = (StorageCommitmentPushModel, (IMPLICIT_LITTLE,))
+    with RawSender(node.port, CT_CONTEXT, commitment, more=[item(0x54, as_scp)]) as sender:
+        sender.send_pdvs(messages)
+        answers = [sender.answer(), sender.answer()]
+        assert sorted((one.number(FIELD), one.status) for one in answers if one) == [
+            (C_STORE_RSP, SUCCESS), (N_EVENT_REPORT_RSP, INVALID_ARGUMENT)]
 
 
 def test_c_get_has_its_stores_answered_on_the_same_association(node: Receiver) -> None:
@@ -218,6 +247,17 @@ def test_the_node_may_end_an_association_from_another_thread(node: Receiver) -> 
         wait_until(lambda: made_one.is_released, what="the release to arrive")
     wait_until(lambda: not node.associations())
     assert node.actions()[-1] == "association.released"
+
+
+def test_the_node_may_abort_from_another_thread(node: Receiver) -> None:
+    with RawSender(node.port, CT_CONTEXT) as sender:
+        assert sender.store(made()).status == SUCCESS
+        ours, = node.server._entity.active_associations
+        ours.abort()
+        assert sender.read_pdu() == (ABORT, bytes(4))
+        sender.close()
+    wait_until(lambda: not node.associations())
+    assert node.actions().count("association.aborted") == 1
 
 
 def test_another_thread_may_ask_the_peer_on_the_same_association(node: Receiver) -> None:
