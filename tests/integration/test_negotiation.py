@@ -39,6 +39,7 @@ def test_one_class_may_have_a_context_for_each_syntax(shared_node: Receiver) -> 
         for number, syntax in enumerate(native):
             assert sender.store(made(f"1.2.3.{number}", transfer_syntax=syntax)).status == SUCCESS
     assert [row.transfer_syntax_uid for row in shared_node.rows()] == native
+    assert shared_node.received() == [made(f"1.2.3.{number}").data for number in range(len(native))]
 
 
 def test_128_contexts_with_every_syntax_are_answered(shared_node: Receiver) -> None:
