@@ -4,6 +4,9 @@ The order is that of PS3.3 and PS3.4 annex N: stored values, Modality LUT, VOI L
 then orientation and padding to a square. The model's own resize is the model's affair.
 """
 
+from node.images.cines import cine
+from node.images.families import Family, family
+from node.images.picture import picture
 from node.images.projection import projection
 
-__all__ = ["projection"]
+__all__ = ["Family", "cine", "family", "picture", "projection"]

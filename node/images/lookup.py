@@ -60,7 +60,7 @@ class Window:
 
 def window_of(image: Dataset) -> Window | None:
     """The first window of the image, usable or not."""
-    centers, widths = _floats(image, "WindowCenter"), _floats(image, "WindowWidth")
+    centers, widths = floats(image, "WindowCenter"), floats(image, "WindowWidth")
     if not centers or not widths:
         return None
     stated = str(value(image, "VOILUTFunction") or "LINEAR").strip().upper()
@@ -70,7 +70,7 @@ def window_of(image: Dataset) -> Window | None:
 
 def rescale_of(image: Dataset) -> tuple[float, float]:
     """Slope and intercept; (1, 0) where there is none, or one that would flatten the image."""
-    slopes, intercepts = _floats(image, "RescaleSlope"), _floats(image, "RescaleIntercept")
+    slopes, intercepts = floats(image, "RescaleSlope"), floats(image, "RescaleIntercept")
     slope = slopes[0] if slopes and np.isfinite(slopes[0]) and slopes[0] != 0 else 1.0
     intercept = intercepts[0] if intercepts and np.isfinite(intercepts[0]) else 0.0
     return slope, intercept
@@ -111,7 +111,8 @@ def _entries(item: Dataset, count: int) -> NDArray[Any]:
     return np.frombuffer(data[: 2 * count], dtype="<u2" if little else ">u2")
 
 
-def _floats(image: Dataset, keyword: str) -> list[float]:
+def floats(image: Dataset, keyword: str) -> list[float]:
+    """The numbers of an element; empty where it is absent, empty or holds anything else."""
     found = value(image, keyword)
     several = found if isinstance(found, Sequence) and not isinstance(found, str | bytes) else [found]
     try:

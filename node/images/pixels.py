@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -22,6 +22,7 @@ from pydicom.uid import UID
 from node.errors import StorageError, Undecodable
 from node.images.encapsulation import END_OF_IMAGE, encapsulated, fragments
 from node.images.files import PixelElement, StoredImage, opened
+from node.images.ybr import PARTIAL, partial_to_rgb
 
 FOREIGN = (
     ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, InvalidDicomError, LookupError,
@@ -29,7 +30,12 @@ FOREIGN = (
 )
 """What pydicom and its plugins raise on data they cannot handle; RecursionError is a RuntimeError."""
 LARGEST_FRAME = 1 << 30
-BITS_ALLOCATED = frozenset({8, 16, 32})
+BITS_ALLOCATED = {"PixelData": frozenset({1, 8, 16, 32}), "FloatPixelData": frozenset({32}),
+                  "DoubleFloatPixelData": frozenset({64})}
+RETIRED = frozenset({"ARGB", "CMYK", "HSV"})
+"""Photometric Interpretations that PS3.3 C.7.6.3.1.2 has retired, and that no two readers show alike."""
+HALVED = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})
+"""Stored natively, two pixels share their chrominance."""
 ENDS_WITH_EOI = ("1.2.840.10008.1.2.4.5", "1.2.840.10008.1.2.4.7", "1.2.840.10008.1.2.4.8",
                  "1.2.840.10008.1.2.4.9", "1.2.840.10008.1.2.4.20")
 """Syntaxes whose code streams end with FF D9."""
@@ -95,6 +101,14 @@ def number(image: Dataset, keyword: str) -> int | None:
         return None
 
 
+def text(image: Dataset, keyword: str) -> str:
+    """An element as text, several values joined with a backslash; empty where there is none."""
+    found = value(image, keyword)
+    if isinstance(found, Sequence) and not isinstance(found, str | bytes):
+        return "\\".join(str(part).strip() for part in found)
+    return "" if found is None else str(found).strip()
+
+
 def frame(image: StoredImage, index: int = 0) -> NDArray[Any]:
     """One frame, the first is 0: (rows, columns), or (rows, columns, 3) with YBR already turned to RGB.
 
@@ -108,28 +122,41 @@ def frame(image: StoredImage, index: int = 0) -> NDArray[Any]:
     head = image.head
     element = _pixel_element(image)
     syntax = _transfer_syntax(head)
-    _check_size(head)
+    _check_size(head, element.keyword)
+    _check_photometric(head, syntax)
     frames = number(head, "NumberOfFrames") or 1
     if not 0 <= index < frames:
         raise Undecodable(f"frame {index + 1} of {frames} does not exist")
     try:
         with border("the pixel data cannot be decoded"):
-            options = as_pixel_options(
-                head, pixel_keyword=element.keyword, pixel_vr=element.vr, number_of_frames=frames)
-            options.pop("extended_offsets", None)
+            options = _options(head, element, frames)
             if not syntax.is_encapsulated:
                 _check_native_length(head, element, frames)
                 pixels = cast(BinaryIO, image.reader())
-                decoded, _ = get_decoder(syntax).as_array(pixels, index=index, raw=False, **options)
+                decoded, _ = get_decoder(syntax).as_array(pixels, index=index, **options)
             else:
                 code = encapsulated(_encoded_frame(image, syntax, index))
                 options["number_of_frames"] = 1
-                decoded, _ = get_decoder(syntax).as_array(code, index=0, raw=False, **options)
+                decoded, _ = get_decoder(syntax).as_array(code, index=0, **options)
     except OSError as error:
         raise StorageError(f"{image.path.name}: cannot be read ({error.strerror}); look at node.data_dir") from error
     if decoded.ndim not in (2, 3):
         raise Undecodable(f"the pixel data decodes to {decoded.ndim} dimensions, expected rows and columns")
-    return decoded if decoded.ndim == 3 or decoded.dtype.kind == "f" else _masked(decoded, head)
+    if decoded.ndim == 3:
+        return partial_to_rgb(decoded) if options["raw"] else decoded
+    return decoded if decoded.dtype.kind == "f" else _masked(decoded, head)
+
+
+def _options(head: Dataset, element: PixelElement, frames: int) -> dict[str, Any]:
+    """What the decoder is told. Single samples come with every bit, as pydicom does not know High Bit."""
+    options = as_pixel_options(head, pixel_keyword=element.keyword, pixel_vr=element.vr, number_of_frames=frames)
+    options.pop("extended_offsets", None)
+    options["raw"] = text(head, "PhotometricInterpretation") in PARTIAL
+    if options["raw"]:
+        options["photometric_interpretation"] = "YBR_FULL_422"
+    if number(head, "SamplesPerPixel") == 1:
+        options["correct_unused_bits"] = False
+    return options
 
 
 def _pixel_element(image: StoredImage) -> PixelElement:
@@ -153,11 +180,11 @@ def _transfer_syntax(head: Dataset) -> UID:
     return syntax
 
 
-def _check_size(head: Dataset) -> None:
+def _check_size(head: Dataset, keyword: str) -> None:
     shape = {name: number(head, name) or 0 for name in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")}
     if missing := [name for name, size in shape.items() if size <= 0]:
         raise Undecodable(f"{', '.join(missing)} missing or 0")
-    if shape["BitsAllocated"] not in BITS_ALLOCATED:
+    if shape["BitsAllocated"] not in BITS_ALLOCATED[keyword]:
         raise Undecodable(f"Bits Allocated {shape['BitsAllocated']} is not supported")
     size = prod(shape.values()) // 8
     if size > LARGEST_FRAME:
@@ -166,21 +193,25 @@ def _check_size(head: Dataset) -> None:
         del head.NumberOfFrames
 
 
+def _check_photometric(head: Dataset, syntax: UID) -> None:
+    photometric = text(head, "PhotometricInterpretation")
+    if photometric in RETIRED or (photometric == "YBR_PARTIAL_420" and not syntax.is_encapsulated):
+        raise Undecodable(f"Photometric Interpretation {photometric!r} is not supported")
+
+
 def _check_native_length(head: Dataset, element: PixelElement, frames: int) -> None:
     """Refuse data that are too short; rows that never arrived must not look like black lung."""
-    expected = frame_bytes(head) * frames
+    expected = -(-frame_bits(head) * frames // 8)
     if element.length < expected:
         raise Undecodable(f"pixel data truncated: {element.length} of {expected} bytes")
 
 
-def frame_bytes(head: Dataset) -> int:
-    """Bytes of one frame as stored natively."""
+def frame_bits(head: Dataset) -> int:
+    """Bits of one frame as stored natively; frames of single bits follow each other without a gap."""
     rows, columns, samples, bits = (
         number(head, name) or 0 for name in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
     )
-    if str(value(head, "PhotometricInterpretation")).strip() == "YBR_FULL_422":
-        samples = 2
-    return -(-rows * columns * samples * bits // 8)
+    return rows * columns * (2 if text(head, "PhotometricInterpretation") in HALVED else samples) * bits
 
 
 def _encoded_frame(image: StoredImage, syntax: UID, index: int) -> bytes:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from node.domain import ModelImage, Transform
+from node.domain import ModelImage
+from node.images.aspect import squared
 from node.images.geometry import square, upright
-from node.images.pixels import frame, load, number, value
+from node.images.picture import decoded_from
+from node.images.pixels import frame, load, text, value
 from node.images.tone import rendered
 
 
@@ -16,7 +18,8 @@ def projection(path: Path) -> ModelImage:
     """The first frame of a stored CR, DX or other picture: uint8, square, three equal channels unless coloured.
 
     Transforms, in order: ``decode``, then ``pixel_padding``, ``modality_lut``, ``voi_lut`` or ``window`` or
-    ``value_range``, ``invert`` (those that apply; ``colour`` instead of them), ``orient``, ``pad``.
+    ``value_range``, ``invert`` (those that apply; ``colour`` or ``palette`` instead of them), ``square_pixels`` where
+    they are not, ``orient``, ``pad``.
 
     Raises:
         Undecodable: with the reason shown to the reader.
@@ -25,34 +28,20 @@ def projection(path: Path) -> ModelImage:
     with load(path) as file:
         image, stored = file.head, frame(file)
     pixels, tone = rendered(stored, image)
-    laid, side_known, orient = upright(pixels, _patient_orientation(image))
+    drawn, aspect = squared(pixels, image)
+    laid, side_known, orient = upright(drawn, _patient_orientation(image))
     padded, pad = square(laid)
     return ModelImage(
         pixels=padded,
-        sop_class_uid=_text(image, "SOPClassUID"),
-        sop_instance_uid=_text(image, "SOPInstanceUID"),
-        series_instance_uid=_text(image, "SeriesInstanceUID"),
+        sop_class_uid=text(image, "SOPClassUID"),
+        sop_instance_uid=text(image, "SOPInstanceUID"),
+        series_instance_uid=text(image, "SeriesInstanceUID"),
         frame=1,
         side_known=side_known,
-        transforms=(_decode(image, stored.shape), *tone, orient, pad),
+        transforms=(decoded_from(image, stored.shape, 1), *tone, *aspect, orient, pad),
     )
-
-
-def _decode(image: Dataset, shape: tuple[int, ...]) -> Transform:
-    return Transform(name="decode", parameters={
-        "transfer_syntax_uid": str(image.file_meta.TransferSyntaxUID),
-        "photometric_interpretation": _text(image, "PhotometricInterpretation"),
-        "bits_stored": number(image, "BitsStored"),
-        "rows": shape[0],
-        "columns": shape[1],
-        "frame": 1,
-    })
 
 
 def _patient_orientation(image: Dataset) -> list[str]:
     stated = value(image, "PatientOrientation")
     return str(stated).split("\\") if isinstance(stated, str) else [str(part).strip() for part in stated or ()]
-
-
-def _text(image: Dataset, keyword: str) -> str:
-    return str(value(image, keyword) or "").strip()

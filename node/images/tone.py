@@ -11,59 +11,52 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_color_lut
 
 from node.domain import Transform
 from node.errors import Undecodable
+from node.images.colour import eight_bits
 from node.images.lookup import Values, rescale_of, table_of, window_of
-from node.images.pixels import border, number, value
+from node.images.palette import palette_of
+from node.images.pixels import number, value
 
 MONOCHROME = frozenset({"MONOCHROME1", "MONOCHROME2"})
 WIDEST_TABLE = 1 << 17
 Steps = list[Transform]
 
 
-def rendered(stored: NDArray[Any], image: Dataset) -> tuple[NDArray[np.uint8], Steps]:
+def rendered(
+    stored: NDArray[Any], image: Dataset, *, as_stored: bool = False
+) -> tuple[NDArray[np.uint8], Steps]:
     """Pixels (rows, columns, 3), uint8, bright where the tissue absorbs, and the steps that made them.
+
+    ``as_stored`` leaves eight bits without a window as they are, as a screen would; else their range is stretched.
 
     Raises:
         Undecodable: the Photometric Interpretation is not one that can be shown.
     """
     photometric = str(value(image, "PhotometricInterpretation") or "").strip()
     if stored.ndim == 3:
-        return _colour(stored, number(image, "BitsStored") or stored.dtype.itemsize * 8)
+        eight, step = eight_bits(stored, number(image, "BitsStored") or stored.dtype.itemsize * 8)
+        return eight, [step]
     if photometric == "PALETTE COLOR":
-        return _palette(stored, image)
+        palette = palette_of(image)
+        parameters = {"first": palette.first, "entries": len(palette.colours), "bits": palette.bits,
+                      "segmented": palette.segmented}
+        return palette(stored), [Transform(name="palette", parameters=parameters)]
     if photometric not in MONOCHROME:
         raise Undecodable(f"Photometric Interpretation {photometric!r} is not supported")
-    grey, steps = _grey(stored, image, photometric)
+    grey, steps = _grey(stored, image, photometric, as_stored)
     return np.repeat(grey[:, :, np.newaxis], 3, axis=2), steps
 
 
-def _colour(stored: NDArray[Any], bits: int) -> tuple[NDArray[np.uint8], Steps]:
-    """Colour keeps its values; more than eight bits lose the lowest."""
-    if stored.shape[2] != 3:
-        raise Undecodable(f"{stored.shape[2]} samples per pixel, expected 1 or 3")
-    shift = max(0, bits - 8)
-    eight = (stored >> shift).astype(np.uint8) if shift else stored.astype(np.uint8)
-    return eight, [Transform(name="colour", parameters={"bits_stored": bits, "shift": shift})]
-
-
-def _palette(stored: NDArray[Any], image: Dataset) -> tuple[NDArray[np.uint8], Steps]:
-    with border("the palette cannot be applied"):
-        colours = apply_color_lut(stored.astype(np.uint16), image)[:, :, :3]
-    wide = colours.dtype.itemsize == 2 and int(colours.max()) > 255
-    return _colour(colours, 16 if wide else 8)
-
-
-def _grey(stored: NDArray[Any], image: Dataset, photometric: str) -> tuple[NDArray[np.uint8], Steps]:
+def _grey(stored: NDArray[Any], image: Dataset, photometric: str, as_stored: bool) -> tuple[NDArray[np.uint8], Steps]:
     values, index, present = _levels(stored)
     padding, steps = _padding(values, image)
     used = present & ~padding
     if not used.any():
         used, padding = present, np.zeros_like(present)
     measured, modality = _modality(values, image)
-    shown, voi = _voi(measured, used, image)
+    shown, voi = _voi(measured, used, image, as_stored and stored.dtype.kind != "f")
     inverse, presentation = _presentation(image, photometric)
     bright = np.rint((1.0 - shown if inverse else shown) * 255.0).astype(np.uint8)
     bright[padding] = 0
@@ -111,7 +104,9 @@ def _modality(values: Values, image: Dataset) -> tuple[Values, Steps]:
     return values * slope + intercept, [Transform(name="modality_lut", parameters=parameters)]
 
 
-def _voi(measured: Values, used: NDArray[np.bool_], image: Dataset) -> tuple[Values, Steps]:
+def _voi(
+    measured: Values, used: NDArray[np.bool_], image: Dataset, as_stored: bool
+) -> tuple[Values, Steps]:
     """Values 0..1 by the first VOI LUT, else the first window, else the range of the values that occur."""
     low, high = float(measured[used].min()), float(measured[used].max())
     reason = "no window"
@@ -129,6 +124,9 @@ def _voi(measured: Values, used: NDArray[np.bool_], image: Dataset) -> tuple[Val
             return window(measured), [Transform(name="window", parameters=stated)]
         else:
             reason = f"window {window.center:g}/{window.width:g} leaves one grey"
+    bits = number(image, "BitsStored") or 16
+    if as_stored and bits <= 8 and low >= 0 and high < 1 << bits:
+        low, high, reason = 0.0, float((1 << bits) - 1), f"{reason}: shown as stored"
     step = Transform(name="value_range", parameters={"minimum": low, "maximum": high, "reason": reason})
     return np.clip((measured - low) / ((high - low) or 1.0), 0.0, 1.0), [step]
 
