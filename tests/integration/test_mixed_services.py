@@ -27,6 +27,8 @@ from pynetdicom.sop_class import (
 
 from handlers.statuses import Status
 from handlers.sub_operations import Progress
+from node.domain import Lane
+from node.intake import StoreRequest
 from tests.tools.raw_sender import (
     ABORT,
     C_ECHO_RQ,
@@ -115,6 +117,21 @@ def test_echo_and_store_take_turns(node: Receiver) -> None:
             assert store(made_one, made(f"1.2.{number}")) == SUCCESS
             assert made_one.send_c_echo().Status == SUCCESS
     assert len(node.rows()) == 3
+
+
+def test_intake_knows_who_asked_for_an_instance(node: Receiver) -> None:
+    """Move Originator Application Entity Title (0000,1030), which a C-MOVE SCP sends along."""
+    asked: list[str] = []
+
+    def lane(_head: object, request: StoreRequest) -> Lane:
+        asked.append(request.move_originator_ae_title)
+        return Lane.FRESH
+
+    node.server._intake._lane = lane
+    with RawSender(node.port, CT_CONTEXT) as sender:
+        assert sender.store(made(), e1030=b"AINODE  ", e1031=short(3)).status == SUCCESS
+        assert sender.store(made()).status == SUCCESS
+    assert asked == ["AINODE", ""]
 
 
 def test_requests_that_do_not_wait_for_answers_are_answered_in_their_order(node: Receiver) -> None:
