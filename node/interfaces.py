@@ -15,6 +15,7 @@ from node.domain import (
     CommitmentVerdict,
     Findings,
     FindingsPrompt,
+    ImageScore,
     ModelIdentity,
     ModelImage,
     OperatingPoint,
@@ -38,6 +39,22 @@ class TriageModel(Protocol):
 
     def score(self, images: Sequence[ModelImage], priority: Priority = Priority.ROUTINE) -> list[dict[str, float]]:
         """Per image, a score in 0..1 by finding key. Thread-safe; calls may be batched, the urgent ones first."""
+        ...
+
+    def scored(
+        self, images: Sequence[ModelImage], priority: Priority = Priority.ROUTINE, *, acquired_at: float = 0.0,
+        sender: str = "",
+    ) -> list[ImageScore]:
+        """Per image, scores, embedding and gate. Thread-safe; callers share batches.
+
+        The order among callers is by ``priority``, then a fair share per ``sender`` (AE title), then the newest
+        ``acquired_at`` (seconds since the epoch; 0 is unknown).
+
+        Raises:
+            Undecodable: an image is not a uint8 RGB square.
+            ModelOutputError: the model answered with something that is no number.
+            DeviceLost: the accelerator does not work any more in this process.
+        """
         ...
 
 

@@ -39,6 +39,7 @@ from node.domain.results import (
     Findings,
     FindingScore,
     GuardrailOutcome,
+    ImageScore,
     StudyFinding,
     TriageResult,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "FindingsState",
     "GuardrailOutcome",
     "ImageHead",
+    "ImageScore",
     "InstanceState",
     "IntendedUse",
     "Lane",

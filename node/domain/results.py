@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from node.domain.instances import EvidenceImage
 from node.domain.models import ModelIdentity, OperatingPoint
 from node.domain.states import Certainty, Presence, Priority, Side, Verdict
 from node.domain.words import CodedConcept
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageScore:
+    """What a triage model says about one image, all of it from one forward pass."""
+
+    #: In 0..1 by finding key; a rank, not a probability.
+    scores: Mapping[str, float]
+    #: The L2-normalised image vector, float16, little endian.
+    embedding: bytes
+    #: In 0..1 by domain key; empty where the prompt set has no gate.
+    gate: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Generic, Protocol, TypeVar
 
-from node.domain import ModelIdentity, ModelImage, OperatingPoint, Priority, PromptSet
+from node.domain import ImageScore, ModelIdentity, ModelImage, OperatingPoint, Priority, PromptSet
 from node.interfaces import TriageModel
 
 T = TypeVar("T")
@@ -126,12 +126,19 @@ class BatchedTriage:
         self.operating_points = model.operating_points
         self.shadow_reason = model.shadow_reason
         self.unvalidated = model.unvalidated
-        self._batcher: MicroBatcher[ModelImage, dict[str, float]] = MicroBatcher(
-            model.score, model.max_batch, max_wait_ms
+        self._batcher: MicroBatcher[ModelImage, ImageScore] = MicroBatcher(
+            model.scored, model.max_batch, max_wait_ms
         )
 
     def score(self, images: Sequence[ModelImage], priority: Priority = Priority.ROUTINE) -> list[dict[str, float]]:
         """Per image, a score in 0..1 by finding key; waits its turn among all callers by ``priority``."""
+        return [dict(one.scores) for one in self.scored(images, priority)]
+
+    def scored(
+        self, images: Sequence[ModelImage], priority: Priority = Priority.ROUTINE, *,
+        acquired_at: float = 0.0, sender: str = "",  # noqa: ARG002 - the order among callers is the batcher's
+    ) -> list[ImageScore]:
+        """Per image, scores, embedding and gate; waits its turn among all callers."""
         answers = [self._batcher.submit(priority, image) for image in images]
         return [answer.result() for answer in answers]
 

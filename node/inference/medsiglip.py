@@ -12,7 +12,7 @@ from torch.nn import functional
 from transformers import AutoImageProcessor, SiglipVisionModel
 
 from node.config import TriageModelSection
-from node.domain import ModelIdentity, ModelImage, OperatingPoint, Priority, PromptSet
+from node.domain import ImageScore, ModelIdentity, ModelImage, OperatingPoint, Priority, PromptSet
 from node.errors import ModelOutputError
 from node.inference import operating_points
 from node.inference.checkpoints import ModelKind, manifest, resolve_checkpoint
@@ -96,26 +96,44 @@ class MedSigLIP:
             max_batch=choose_batch(device, directory),
         )
 
-    def score(self, images: Sequence[ModelImage], _priority: Priority = Priority.ROUTINE) -> list[dict[str, float]]:
-        """Per image, a score in 0..1 by finding key. Thread-safe. Order among callers is the batcher's concern.
+    def score(self, images: Sequence[ModelImage], priority: Priority = Priority.ROUTINE) -> list[dict[str, float]]:
+        """Per image, a score in 0..1 by finding key; raises what :meth:`scored` raises."""
+        return [dict(one.scores) for one in self.scored(images, priority)]
+
+    def scored(
+        self, images: Sequence[ModelImage], _priority: Priority = Priority.ROUTINE, *,
+        acquired_at: float = 0.0, sender: str = "",  # noqa: ARG002 - the order among callers is the batcher's
+    ) -> list[ImageScore]:
+        """Per image, scores, embedding and gate. Thread-safe. Order among callers is the batcher's concern.
 
         Raises:
             Undecodable: an image is not a uint8 RGB square.
             ModelOutputError: the model answered with something that is no number.
+            DeviceLost: the accelerator does not work any more in this process.
         """
         parts = [images[start : start + self.max_batch] for start in range(0, len(images), self.max_batch)]
         return [scored for part in parts for scored in self._scored(part)]
 
     @torch.inference_mode()
-    def _scored(self, images: Sequence[ModelImage]) -> list[dict[str, float]]:
+    def _scored(self, images: Sequence[ModelImage]) -> list[ImageScore]:
         pixels = normalised(
             [model_pixels(image, self._side, self.prompt_set.resize) for image in images], self._mean, self._std
         )
         with working_device(self.identity.name):
-            scores = torch.sigmoid(self._vectors(pixels) @ self._contrast).cpu()
-        if not torch.isfinite(scores).all():
+            vectors = self._vectors(pixels)
+            logits, vectors = (vectors @ self._contrast).cpu(), vectors.cpu()
+        self._check(logits, vectors)
+        embeddings = vectors.numpy().astype("<f2")
+        return [
+            ImageScore(scores=dict(zip(self._keys, row, strict=True)), embedding=embedding.tobytes())
+            for row, embedding in zip(torch.sigmoid(logits).tolist(), embeddings, strict=True)
+        ]
+
+    def _check(self, logits: Tensor, vectors: Tensor) -> None:
+        """What is no number, or no direction, is a failure and never a rank."""
+        lengths = vectors.norm(dim=-1)
+        if not torch.isfinite(logits).all() or not ((lengths - 1).abs() < 0.01).all():  # NaN fails both
             raise ModelOutputError(f"{self.identity.name}: a score is not a number; set models.triage.dtype to float32")
-        return [dict(zip(self._keys, row, strict=True)) for row in scores.tolist()]
 
     def _vectors(self, pixels: Tensor) -> Tensor:
         """Normalised float32 image vectors (N, D) of pixels (N, 3, side, side)."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from pydicom import dcmread
 
 from node.config import Destination
@@ -17,6 +18,7 @@ from node.domain import (
     Finding,
     Findings,
     FindingsPrompt,
+    ImageScore,
     ModelIdentity,
     ModelImage,
     OperatingPoint,
@@ -29,6 +31,8 @@ from node.domain import (
 from node.inference.prompt_sets import load_findings_prompt, load_prompt_set
 
 LOW, HIGH = 0.1, 0.9
+#: An image vector of four numbers and length 1.
+EMBEDDING = np.array([0.5, 0.5, 0.5, 0.5], "<f2").tobytes()
 POINT = OperatingPoint(present_above=0.6, absent_below=0.4)
 
 
@@ -51,6 +55,8 @@ class FakeTriage:
     unvalidated: bool = False
     #: Raised by the next calls, one each.
     errors: list[Exception] = field(default_factory=list)
+    #: Domain scores of every image.
+    gate: dict[str, float] = field(default_factory=dict)
     #: SOP Instance UIDs and priority of every call.
     calls: list[tuple[list[str], Priority]] = field(default_factory=list)
 
@@ -62,10 +68,16 @@ class FakeTriage:
         self.operating_points, self.shadow_reason = {}, "nothing was measured"
 
     def score(self, images: Sequence[ModelImage], priority: Priority = Priority.ROUTINE) -> list[dict[str, float]]:
+        return [dict(one.scores) for one in self.scored(images, priority)]
+
+    def scored(
+        self, images: Sequence[ModelImage], priority: Priority = Priority.ROUTINE, *, acquired_at: float = 0.0,
+        sender: str = "",
+    ) -> list[ImageScore]:
         if self.errors:
             raise self.errors.pop(0)
         self.calls.append(([image.sop_instance_uid for image in images], priority))
-        return [self._scores(image) for image in images]
+        return [ImageScore(scores=self._scores(image), embedding=EMBEDDING, gate=self.gate) for image in images]
 
     def _scores(self, image: ModelImage) -> dict[str, float]:
         scores = {finding.key: HIGH if finding.key in self.present else LOW for finding in self.prompt_set.findings}

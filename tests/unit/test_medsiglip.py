@@ -15,7 +15,7 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from node.config import TriageModelSection
 from node.domain import ModelImage, OperatingPoint, PromptSet
-from node.errors import ConfigurationError, ModelUnavailable, Undecodable
+from node.errors import ConfigurationError, ModelOutputError, ModelUnavailable, Undecodable
 from node.inference.batching import BatchedTriage
 from node.inference.identity import scorer_sha256
 from node.inference.medsiglip import MedSigLIP
@@ -58,6 +58,33 @@ def test_a_score_is_the_two_way_softmax_of_the_whole_model(
                 logits.append(float(seen @ mean * whole.logit_scale.exp() + whole.logit_bias))
             expected = float(torch.tensor(logits).softmax(dim=0)[0])
             assert model.score([square])[0][finding.key] == pytest.approx(expected, abs=1e-5)
+
+
+def test_scores_and_embedding_are_of_one_forward(
+    medsiglip_directory: Path, prompt_set: PromptSet, tmp_path: Path
+) -> None:
+    model = load(medsiglip_directory, prompt_set, tmp_path)
+    images = [image(seed) for seed in range(3)]
+    for one, scores in zip(model.scored(images), model.score(images), strict=True):
+        vector = np.frombuffer(one.embedding, "<f2").astype(np.float32)
+        assert one.scores == scores and one.gate == {}
+        assert vector.shape == (32,) and np.linalg.norm(vector) == pytest.approx(1, abs=1e-3)
+        logits = torch.from_numpy(vector) @ model._contrast
+        assert torch.sigmoid(logits).tolist() == pytest.approx(list(scores.values()), abs=1e-3)
+
+
+@pytest.mark.parametrize("pooled", [float("nan"), float("inf"), 0.0])
+def test_what_is_no_number_or_no_direction_is_a_failure_and_never_a_rank(
+    medsiglip_directory: Path, prompt_set: PromptSet, tmp_path: Path, pooled: float
+) -> None:
+    model = load(medsiglip_directory, prompt_set, tmp_path)
+    with torch.no_grad():
+        for weight in model._tower.head.mlp.fc2.parameters():
+            weight.fill_(pooled)
+        model._tower.head.attention.out_proj.weight.fill_(0)
+        model._tower.head.attention.out_proj.bias.fill_(0)
+    with pytest.raises(ModelOutputError, match="not a number"):
+        model.scored([image()])
 
 
 def test_scores_come_back_in_order_whatever_the_batch(
