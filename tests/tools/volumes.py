@@ -18,15 +18,16 @@ AXIAL = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
 
 def ct_slice(stored: NDArray[Any], number: int, z: float | None = None, **attributes: Any) -> Dataset:
     """Slice ``number`` of an axial CT, at ``z`` millimetres (``2.5 * number`` unless told)."""
-    stated: dict[str, Any] = {
+    optional: dict[str, Any] = {
         "SOPClassUID": CTImageStorage, "SOPInstanceUID": f"1.2.4.{number}", "SeriesInstanceUID": "1.2.4",
-        "Modality": "CT", "ViewPosition": None, "BodyPartExamined": "CHEST", "PatientOrientation": None,
+        "Modality": "CT", "BodyPartExamined": "CHEST",
         "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"], "InstanceNumber": number, "AcquisitionNumber": 1,
         "ImageOrientationPatient": AXIAL, "ImagePositionPatient": [-100.0, -100.0, 2.5 * number if z is None else z],
         "PixelSpacing": [1.0, 1.0], "PatientPosition": "HFS", "RescaleSlope": 1, "RescaleIntercept": -1024,
         "RescaleType": "HU",
     }
-    return radiograph(stored, **{**stated, **attributes})
+    given = {keyword: value for keyword, value in {**optional, **attributes}.items() if value is not None}
+    return radiograph(stored, ViewPosition=None, PatientOrientation=None, **given)
 
 
 def item(**attributes: Any) -> Dataset:
