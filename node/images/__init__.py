@@ -8,5 +8,6 @@ from node.images.cines import cine
 from node.images.families import Family, family
 from node.images.picture import picture
 from node.images.projection import projection
+from node.images.slides import slide
 
-__all__ = ["Family", "cine", "family", "picture", "projection"]
+__all__ = ["Family", "cine", "family", "picture", "projection", "slide"]
