@@ -36,6 +36,7 @@ def frame_head(head: Dataset, index: int) -> Dataset:
             for macro in list(value(group, keyword) or ())[:1]:
                 flat.update(_standard(macro))
     flat.set_original_encoding(*head.original_encoding)
+    flat.file_meta = head.file_meta
     return flat
 
 

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from node.errors import NotEvaluable
 from node.images.functional_groups import frame_head
-from node.images.pixels import load, number, value
+from node.images.pixels import load, number, text, value
 from node.images.planes import Plane, plane_of
 
 VOLUME_CLASSES = frozenset({
@@ -97,11 +97,6 @@ def _slice_head(path: Path, head: Dataset, index: int) -> SliceHead:
         acquisition_number=text(head, "AcquisitionNumber"), rows=rows, columns=columns,
         patient_position=text(head, "PatientPosition"),
         phases={name: "\\".join(text(head, keyword) for keyword in keywords) for name, keywords in PHASES.items()})
-
-
-def text(head: Dataset, keyword: str) -> str:
-    """An attribute as text; empty where it is absent."""
-    return "\\".join(texts(head, keyword))
 
 
 def texts(head: Dataset, keyword: str) -> tuple[str, ...]:
