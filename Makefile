@@ -5,7 +5,7 @@ DATA ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: help demo run test test-gpu lint bench bench-receive soak corpus phantoms clean
+.PHONY: help demo run test test-gpu lint bench bench-receive flood soak corpus phantoms clean
 
 help:
 	@echo "make demo       node, demo models and a small PACS on drawn studies (ARGS=--exit ends by itself)"
@@ -15,6 +15,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      time from arrival to flag, as a table"
 	@echo "make bench-receive  speed of receiving beside DCMTK, Orthanc and pynetdicom (ARGS=--quick for a first look)"
+	@echo "make flood      time to flag while 5000 old studies wait (ARGS='--old 1000 --studies 20')"
 	@echo "make soak       20 000 instances over 20 associations: memory, threads, descriptors (ARGS='--engine fast')"
 	@echo "make corpus     DATA=folder: send every file below it to a node, and tell what became of each"
 	@echo "make phantoms   drawn studies and their truth, written to build/phantoms"
@@ -42,6 +43,9 @@ bench: .venv/installed
 
 bench-receive: .venv/installed
 	$(BIN)/python benchmarks/receive.py $(ARGS)
+
+flood: .venv/installed
+	$(BIN)/python benchmarks/flood.py $(ARGS)
 
 soak: .venv/installed
 	$(BIN)/python benchmarks/soak.py $(ARGS)

@@ -75,7 +75,8 @@ class Clerk:
         """Round after round until stopped; a database that is away is waited for."""
         duties = (
             Every(0.0, self.book_fresh), Every(OTHERS_SECONDS, self.book_others),
-            Every(0.1, self.versions.complete_due), Every(0.5, self.requeue),
+            Every(0.1, self.versions.complete_fresh), Every(0.5, self.versions.complete_historical),
+            Every(0.5, self.requeue),
             Every(10.0, self.bury), Every(60.0, self.anchor), Every(3600.0, self.tidy), *self.duties,
         )
         while not self.stopping.is_set():

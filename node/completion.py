@@ -31,8 +31,11 @@ BEAT_SECONDS = 10.0
 """An instance whose receiver said nothing for so long is not on its way any more: the process was killed."""
 STEP_SECONDS = 86_400.0
 """A performed procedure step that was begun and not heard of for so long was forgotten by its modality."""
-HISTORICAL_AT_ONCE = 2
-"""Historical runs at the same time. What one of them computes at the moment is all that a fresh study waits for."""
+HISTORICAL_AT_ONCE = 4
+"""Historical runs at the same time, when nothing fresh came for :data:`IDLE_SECONDS`."""
+HISTORICAL_BETWEEN = 1
+"""And between fresh studies: what it computes at the moment is all that a fresh image may have to wait for."""
+IDLE_SECONDS = 60.0
 RUN_SECONDS = 3600.0
 """A run that takes longer has lost its worker, and holds up no historical ones."""
 
@@ -104,7 +107,8 @@ class Completion:
         """How many historical studies may start now: none while a fresh one is being received, booked or worked on."""
         with reading(self._engine) as connection:
             row = connection.execute(self._busy, {"at": self._clock.now()}).one()
-        return 0 if row.busy else max(0, HISTORICAL_AT_ONCE - row.others)
+        at_once = 0 if row.busy else HISTORICAL_BETWEEN if row.lately else HISTORICAL_AT_ONCE
+        return max(0, at_once - int(row.others))
 
     def _find(self, statement: sa.Select[Any], limit: int) -> list[Due]:
         with reading(self._engine) as connection:
@@ -120,7 +124,7 @@ class _Rules:
         self.forced = study.c.opened_at <= AT - settings.forced_seconds
         self.looks_quiet = self._looks_quiet()
         self.quiet = sa.and_(self._counted(), self.looks_quiet)
-        self.announced = sa.and_(_promised(), ~_missing(), ~_unread(), ~_more_to_come())
+        self.announced = sa.and_(_promised(), ~_unread(), ~_more_to_come(), ~_missing())  # the dearest last
 
     def asked_for(self) -> sa.Select[Any]:
         wanted = sa.or_(sa.and_(study.c.complete_requested, study.c.open, ~_unread()), study.c.replay_requested)
@@ -145,7 +149,7 @@ class _Rules:
                 .order_by(fresh_first, study.c.last_received_at).limit(LIMIT))
 
     def busy(self) -> sa.Select[Any]:
-        """Whether something fresh is under way, and how many other versions run."""
+        """Whether something fresh is under way or came lately, and how many other versions run."""
         fresh = study.c.lane == Lane.FRESH.value
         running = sa.and_(run.c.state == "running", run.c.started_at > AT - RUN_SECONDS)
         of_study = run.join(study, study.c.study_instance_uid == run.c.study_instance_uid)
@@ -154,7 +158,9 @@ class _Rules:
             sa.exists().where(study.c.open, fresh, study.c.last_received_at > AT - self._settings.quiet_seconds),
             sa.exists(sa.select(sa.literal(1)).select_from(of_study).where(running, fresh)))
         others = sa.select(sa.func.count()).select_from(of_study).where(running, ~fresh).scalar_subquery()
-        return sa.select(busy.label("busy"), others.label("others"))
+        lately = sa.exists().where(  # both values of ``open``, so that the index serves
+            study.c.open.in_([True, False]), fresh, study.c.last_received_at > AT - IDLE_SECONDS)
+        return sa.select(busy.label("busy"), lately.label("lately"), others.label("others"))
 
     def _with_trigger(self) -> sa.Select[Any]:
         trigger = sa.case(

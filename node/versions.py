@@ -39,16 +39,19 @@ class Versions:
         self._completion = complete
 
     def complete_due(self) -> int:
-        """Start versions of studies that are complete; how many. A round starts a few, the urgent ones first.
+        """Start a version of every study that is complete and may start; how many."""
+        return self.complete_fresh() + self.complete_historical()
 
-        Historical ones start while nothing fresh is under way, and only so many at a time.
-        """
+    def complete_fresh(self) -> int:
+        """Of the fresh lane, and what an operator asked for: a few in one round, the urgent ones first."""
         self._timers.follow()
         found = self._completion.due(Lane.FRESH, BATCH) + self._completion.asked_for(BATCH)
-        due = {one.row.study_instance_uid: one for one in found}
-        room = 0 if due else self._completion.room_for_historical()
-        waiting = self._completion.due(Lane.HISTORICAL, room) if room else []
-        return sum(self._start(one) for one in (*due.values(), *waiting))
+        return sum(self._start(one) for one in {one.row.study_instance_uid: one for one in found}.values())
+
+    def complete_historical(self) -> int:
+        """Of the historical lane: while nothing fresh is under way, and only so many at a time."""
+        room = self._completion.room_for_historical()
+        return sum(self._start(one) for one in self._completion.due(Lane.HISTORICAL, room)) if room else 0
 
     def _start(self, due: Due) -> bool:
         row = due.row

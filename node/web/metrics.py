@@ -13,8 +13,8 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from node.database import delivery, instance, role_status, server_now, transaction, worklist_entry
-from node.domain import DeliveryState, EntryState, FindingsState, InstanceState, ReportState
+from node.database import delivery, instance, role_status, server_now, study, transaction, worklist_entry
+from node.domain import DeliveryState, EntryState, FindingsState, InstanceState, Lane, ReportState
 
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 """Upper bounds in seconds."""
@@ -60,6 +60,7 @@ class NodeCollector(Collector):
             yield _by_state(connection, "ainode_instances", "Received instances", instance.c.state, InstanceState)
             yield _by_state(
                 connection, "ainode_deliveries", "Reports by destination and proof", delivery.c.state, DeliveryState)
+            yield _open_studies(connection)
             yield from _roles(connection)
         free = GaugeMetricFamily("ainode_disk_free_bytes", "Free space where instances are kept")
         free.add_metric([], shutil.disk_usage(self._data_dir).free)
@@ -90,6 +91,16 @@ def _by_state(
     family = GaugeMetricFamily(name, documentation, labels=["state"])
     for state in states:  # a state nobody is in shows 0, so that an alarm can be written before the first case
         family.add_metric([state.value], counts.get(state.value, 0))
+    return family
+
+
+def _open_studies(connection: sa.Connection) -> Metric:
+    """A flood of old studies shows here, and a study that waits for what never comes."""
+    query = sa.select(study.c.lane, sa.func.count()).where(study.c.open).group_by(study.c.lane)
+    counts: Mapping[str, int] = dict(connection.execute(query).tuples().all())
+    family = GaugeMetricFamily("ainode_open_studies", "Studies that are not complete", labels=["lane"])
+    for lane in Lane:
+        family.add_metric([lane.value], counts.get(lane.value, 0))
     return family
 
 

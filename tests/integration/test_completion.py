@@ -227,11 +227,20 @@ def test_a_fresh_study_that_waits_for_something_else_holds_up_no_historical_one(
 
 
 def test_historical_studies_start_a_few_at_a_time(desk: ClerksDesk) -> None:
-    for number in range(5):
+    for number in range(6):
         desk.take(chest(f"1.9.{number}", StudyDate=LONG_AGO))
     desk.clock.wait(QUIET)
-    assert [desk.versions.complete_due(), desk.versions.complete_due()] == [2, 0]
-    finish(desk, "1.9.0")
+    assert [desk.versions.complete_due(), desk.versions.complete_due()] == [4, 0]
+    finish(desk, started(desk)[0])
+    assert desk.versions.complete_due() == 1
+
+
+def test_between_fresh_studies_one_historical_study_starts_at_a_time(desk: ClerksDesk) -> None:
+    desk.take(chest(STUDY), chest("1.9.1", StudyDate=LONG_AGO), chest("1.9.2", StudyDate=LONG_AGO))
+    desk.complete()
+    finish(desk, STUDY)
+    assert [desk.versions.complete_due(), desk.versions.complete_due()] == [1, 0]
+    desk.clock.wait(60)
     assert desk.versions.complete_due() == 1
 
 

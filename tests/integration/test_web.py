@@ -180,7 +180,8 @@ def test_metrics_come_from_the_database(engine: sa.Engine, client: TestClient) -
         'ainode_time_to_flag_seconds_bucket{le="1.0"} 0.0', 'ainode_time_to_flag_seconds_bucket{le="2.0"} 1.0',
         'ainode_time_to_flag_seconds_bucket{le="+Inf"} 1.0', "ainode_time_to_flag_seconds_sum 1.5",
         "ainode_time_to_notify_seconds_count 0.0", 'ainode_studies{state="confirmed"} 1.0',
-        'ainode_studies{state="receiving"} 1.0', 'ainode_deliveries{state="failed"} 0.0',
+        'ainode_studies{state="receiving"} 1.0', 'ainode_open_studies{lane="historical"} 0.0',
+        'ainode_deliveries{state="failed"} 0.0',
         'ainode_instances{state="received"} 0.0', 'ainode_findings_state{state="pending"} 2.0',
     ):
         assert line in lines
