@@ -16,9 +16,10 @@ from node.images.files import StoredImage
 from node.images.lookup import floats
 from node.images.picture import Screen, pictured
 from node.images.pixels import frame as stored_frame
-from node.images.pixels import load, number
+from node.images.pixels import load, number, text
 
 MOST_FRAMES = 8
+OPHTHALMIC_TOMOGRAPHY = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
 THUMB = 16
 BLANK = 2.0
 """Spread (standard deviation) in grey levels, at most, of a frame that shows nothing."""
@@ -28,7 +29,7 @@ REPEATED = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class FrameChoice:
-    """Frame numbers, the first is 1, in the order in which they are tried; ``named`` by the instance itself."""
+    """Frame numbers, the first is 1, in the order in which they are tried; ``named`` for a reason."""
 
     named: tuple[int, ...]
     sampled: tuple[int, ...]
@@ -59,10 +60,11 @@ class Sieve:
 
 
 def choice_of(head: Dataset, most: int = MOST_FRAMES) -> FrameChoice:
-    """At most ``most`` frames: Representative Frame Number (PS3.3 C.7.6.6), Frame Numbers of Interest, the middle
-    of each of equal parts between Start Trim and Stop Trim (C.7.6.5)."""
+    """At most ``most`` frames: Representative Frame Number (PS3.3 C.7.6.6), Frame Numbers of Interest,
+    the middle one of an OCT volume, the middle of each of equal parts between Start Trim and Stop Trim (C.7.6.5)."""
     count = max(number(head, "NumberOfFrames") or 1, 1)
-    stated = [*floats(head, "RepresentativeFrameNumber")[:1], *floats(head, "FrameNumbersOfInterest")]
+    middle = [(count + 1) // 2] if text(head, "SOPClassUID") == OPHTHALMIC_TOMOGRAPHY else []
+    stated = [*floats(head, "RepresentativeFrameNumber")[:1], *floats(head, "FrameNumbersOfInterest"), *middle]
     named = list(dict.fromkeys(int(each) for each in stated if 1 <= each <= count))[:most]
     first, last = number(head, "StartTrim") or 1, number(head, "StopTrim") or count
     if not 1 <= first <= last <= count:

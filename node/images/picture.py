@@ -14,6 +14,7 @@ from node.domain import ModelImage, Transform
 from node.images.aspect import squared
 from node.images.colour import ToSRGB, profile_of
 from node.images.files import StoredImage
+from node.images.functional_groups import frame_head
 from node.images.geometry import square
 from node.images.pixels import frame as stored_frame
 from node.images.pixels import load, number, text, value
@@ -31,17 +32,16 @@ class Screen:
     """How the frames of one instance are shown; its ICC profile is opened once."""
 
     def __init__(self, head: Dataset, *, to_srgb: bool = True) -> None:
-        self._head = head
         profile = profile_of(head) if to_srgb else b""
         self._to_srgb = ToSRGB(profile) if profile else None
 
-    def __call__(self, stored: NDArray[Any]) -> tuple[NDArray[np.uint8], list[Transform]]:
-        """Stored values of one frame to pixels (rows, columns, 3), with the steps that made them.
+    def __call__(self, stored: NDArray[Any], head: Dataset) -> tuple[NDArray[np.uint8], list[Transform]]:
+        """Stored values of one frame, and what is said of it, to pixels (rows, columns, 3) and the steps.
 
         Raises:
             Undecodable: the frame cannot be shown.
         """
-        pixels, steps = rendered(stored, self._head, as_stored=True)
+        pixels, steps = rendered(stored, head, as_stored=True)
         if self._to_srgb is None or steps[0].name not in ("colour", "palette"):
             return pixels, steps
         corrected, step = self._to_srgb(pixels)
@@ -65,7 +65,7 @@ def picture(path: Path, frame: int = 1, *, to_srgb: bool = True) -> ModelImage:
 def pictured(file: StoredImage, screen: Screen, stored: NDArray[Any], frame: int) -> ModelImage:
     """The model image of a decoded frame; the last transform is the padding."""
     head = file.head
-    pixels, tone = screen(stored)
+    pixels, tone = screen(stored, frame_head(head, frame - 1))
     drawn, aspect = squared(pixels, head)
     padded, pad = square(drawn)
     return ModelImage(

@@ -164,4 +164,4 @@ class TiledLevel:
         return canvas
 
     def _tile(self, number_of_frame: int) -> tuple[Pixels, list[Transform]]:
-        return self._screen(frame(self._file, number_of_frame - 1))
+        return self._screen(frame(self._file, number_of_frame - 1), self.head)

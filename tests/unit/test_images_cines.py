@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import RLELossless
+from pydicom.uid import EnhancedXAImageStorage, OphthalmicTomographyImageStorage, RLELossless
 
 from node import routing
 from node.domain import ImageHead, ModelImage
@@ -48,6 +48,25 @@ def test_frames_are_the_middles_of_equal_parts(first: int, last: int, most: int,
 def test_frames_that_the_maker_names_come_first_and_count() -> None:
     choice = choice_of(head(100, RepresentativeFrameNumber=42, FrameNumbersOfInterest=[7, 42, 900]), 4)
     assert (choice.named, choice.sampled) == ((42, 7), (13, 38))
+
+
+def test_an_oct_volume_is_seen_in_its_middle_and_evenly() -> None:
+    choice = choice_of(head(128, SOPClassUID=OphthalmicTomographyImageStorage), 5)
+    assert (choice.named, choice.sampled) == ((64,), (13, 39, 65, 90))
+
+
+def test_each_frame_is_shown_by_its_own_window(tmp_path: Path) -> None:
+    """As enhanced angiography and OCT state it, in functional groups."""
+    frames = np.stack([np.arange(64, dtype=np.uint16).reshape(8, 8)] * 2)
+    groups = []
+    for center in (10, 40):
+        window, group = Dataset(), Dataset()
+        window.WindowCenter, window.WindowWidth = center, 11
+        group.FrameVOILUTSequence = [window]
+        groups.append(group)
+    path = write(clip(frames, SOPClassUID=EnhancedXAImageStorage, PerFrameFunctionalGroupsSequence=groups),
+                 tmp_path / "xa.dcm")
+    assert [int((picture(path, frame).pixels[:, :, 0] == 0).sum()) for frame in (1, 2)] == [5, 35]
 
 
 @pytest.mark.parametrize(("start", "stop", "sampled"), [(21, 40, (26, 36)), (40, 21, (26, 76)), (0, 0, (26, 76))])
