@@ -17,6 +17,7 @@
     ├── NotAuthorised               not retried: the caller may not have this done, as the node is configured
     ├── ModelOutputError            not retried beyond the stage's own retry: the answer is invalid or truncated
     ├── ReportInvalid               not retried: an object failed its checks and must not leave
+    ├── DeviceFull                  retried: the accelerator has no memory left, even for one image
     ├── DeviceLost                  retried, in a new process: the accelerator does not work any more in this one
     ├── StorageError                retried: the disk or the database refused
     │   └── OutOfSpace              retried by the sender: less than ``receive.min_free_disk_mb`` is left
@@ -88,6 +89,12 @@ class ModelOutputError(NodeError):
 
 class ReportInvalid(NodeError):
     """A result object failed its checks and is not sent."""
+
+
+class DeviceFull(NodeError):
+    """The accelerator's memory does not suffice for one image: something else uses it for now."""
+
+    retryable = True
 
 
 class DeviceLost(NodeError):

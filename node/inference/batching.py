@@ -1,66 +1,89 @@
-"""Micro-batches: items of many callers, scored together, the most urgent first."""
+"""Continuous micro-batches: what waits when the device is free is scored together, whosever it is."""
 
 from __future__ import annotations
 
-import heapq
 import threading
-import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Generic, Protocol, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from node.domain import ImageScore, ModelIdentity, ModelImage, OperatingPoint, Priority, PromptSet
+from node.errors import DeviceFull, DeviceLost
+from node.inference.waiting_line import WaitingLine
 from node.interfaces import TriageModel
 
 T = TypeVar("T")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+#: Prepared images of one caller that may wait at once: a volume of 1000 slices is not whole in memory.
+WINDOW = 64
 
 
-@dataclass(order=True)
+class Starter(Protocol[T, R_co]):
+    """Something that works on batches."""
+
+    @property
+    def max_batch(self) -> int:
+        """How many items it takes at once; may become smaller."""
+        ...
+
+    @property
+    def ahead(self) -> int:
+        """How many batches may be started before the one that runs has ended."""
+        ...
+
+    def start(self, items: list[T], /) -> Callable[[], Sequence[R_co]]:
+        """Begin; what is given back waits for the answers, one per item, in order."""
+        ...
+
+
+@dataclass(eq=False)
 class _Waiting(Generic[T, R]):
-    """An item in the queue; ordered by priority number, then by arrival."""
+    item: T
+    answer: Future[R] = field(default_factory=Future)
 
-    priority: int
-    arrival: int
-    since: float = field(compare=False)
-    item: T = field(compare=False)
-    answer: Future[R] = field(compare=False)
+
+@dataclass
+class _Running(Generic[T, R]):
+    batch: list[_Waiting[T, R]]
+    answers: Callable[[], Sequence[R]]
 
 
 class MicroBatcher(Generic[T, R]):
-    """One thread that calls ``score`` with up to ``max_batch`` items.
+    """One thread that gives a device its next batch as soon as it can take one.
 
-    A batch starts when it is full or its oldest item has waited ``max_wait_ms``. When a batch fails, its
-    items are tried one by one, so that a bad image fails only itself.
+    Nobody waits for company: an idle device starts with whatever there is, and while it works the next batch
+    gathers by itself. When a batch fails, its items are tried one by one, so that a bad item fails only itself;
+    a lost device fails them all.
     """
 
-    def __init__(self, score: Callable[[list[T]], Sequence[R]], max_batch: int, max_wait_ms: float) -> None:
-        self._score = score
-        self._max_batch = max_batch
-        self._max_wait = max_wait_ms / 1000
-        self._queue: list[_Waiting[T, R]] = []
-        self._arrivals = count()
+    def __init__(self, device: Starter[T, R]) -> None:
+        self._device = device
+        self._line: WaitingLine[_Waiting[T, R]] = WaitingLine()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="micro-batcher", daemon=True)
         self._thread.start()
 
-    def submit(self, priority: int, item: T) -> Future[R]:
-        """Queue one item; the future gives its score or raises what scoring it raised.
+    def submit(self, item: T, priority: int, *, acquired_at: float = 0.0, sender: str = "") -> Future[R]:
+        """Queue one item; the future gives its answer or raises what working on it raised.
 
         Raises:
             RuntimeError: the batcher is closed.
         """
-        answer: Future[R] = Future()
+        waiting: _Waiting[T, R] = _Waiting(item)
         with self._changed:
             if self._closed:
                 raise RuntimeError("the batcher is closed")
-            entry = _Waiting(priority, next(self._arrivals), time.monotonic(), item, answer)
-            heapq.heappush(self._queue, entry)
+            self._line.add(waiting, priority, acquired_at=acquired_at, sender=sender)
             self._changed.notify_all()
-        return answer
+        return waiting.answer
 
     def close(self) -> None:
         """Take nothing more, answer what is queued, and stop the thread."""
@@ -70,49 +93,67 @@ class MicroBatcher(Generic[T, R]):
         self._thread.join()
 
     def _run(self) -> None:
-        while batch := self._next_batch():
-            started = [waiting for waiting in batch if waiting.answer.set_running_or_notify_cancel()]
-            self._answer(started)
+        running: deque[_Running[T, R]] = deque()
+        while (batch := self._next_batch(idle=not running)) or running:
+            if batch and (begun := self._begin(batch)):
+                running.append(begun)
+            if running and (len(running) > self._device.ahead or not batch):
+                self._end(running.popleft())
 
-    def _next_batch(self) -> list[_Waiting[T, R]]:
-        """Wait for items; empty only when closed and drained."""
+    def _next_batch(self, idle: bool) -> list[_Waiting[T, R]]:
+        """What is next. An idle device waits for it; empty then only when closed and drained."""
         with self._changed:
-            self._changed.wait_for(lambda: bool(self._queue) or self._closed)
-            while self._queue and not self._closed and len(self._queue) < self._max_batch:
-                remaining = min(waiting.since for waiting in self._queue) + self._max_wait - time.monotonic()
-                if remaining <= 0:
-                    break
-                self._changed.wait(remaining)
-            return [heapq.heappop(self._queue) for _ in range(min(self._max_batch, len(self._queue)))]
+            if idle:
+                self._changed.wait_for(lambda: len(self._line) > 0 or self._closed)
+            return self._line.take(self._device.max_batch)
 
-    def _answer(self, batch: Sequence[_Waiting[T, R]]) -> None:
-        if not batch:
-            return
+    def _begin(self, batch: Sequence[_Waiting[T, R]]) -> _Running[T, R] | None:
+        wanted = [waiting for waiting in batch if waiting.answer.set_running_or_notify_cancel()]
+        if not wanted:
+            return None
         try:
-            scores = list(zip(batch, self._score([waiting.item for waiting in batch]), strict=True))
-        except Exception as error:  # noqa: BLE001 - the worker loop: whatever scoring raises belongs to the caller
-            self._blame(batch, error)
+            return _Running(wanted, self._device.start([waiting.item for waiting in wanted]))
+        except Exception as error:  # noqa: BLE001 - the worker loop: whatever is raised belongs to the caller
+            self._blame(wanted, error)
+            return None
+
+    def _end(self, running: _Running[T, R]) -> None:
+        try:
+            answered = list(zip(running.batch, running.answers(), strict=True))
+        except Exception as error:  # noqa: BLE001 - as above
+            self._blame(running.batch, error)
             return
-        for waiting, score in scores:
-            waiting.answer.set_result(score)
+        for waiting, answer in answered:
+            waiting.answer.set_result(answer)
 
     def _blame(self, batch: Sequence[_Waiting[T, R]], error: Exception) -> None:
-        """One item answers for itself; several are told apart by trying each alone."""
-        if len(batch) == 1:
-            batch[0].answer.set_exception(error)
+        """One item answers for itself; several are told apart by trying each alone, where the device still works."""
+        if len(batch) == 1 or isinstance(error, DeviceFull | DeviceLost):
+            for waiting in batch:
+                waiting.answer.set_exception(error)
             return
         for waiting in batch:
-            self._answer([waiting])
+            try:
+                (answer,) = self._device.start([waiting.item])()
+            except Exception as alone:  # noqa: BLE001 - as above
+                waiting.answer.set_exception(alone)
+            else:
+                waiting.answer.set_result(answer)
 
 
-class Batchable(TriageModel, Protocol):
-    """A triage model that knows how many images it can score at once."""
+class Batchable(TriageModel, Starter[NDArray[np.uint8], ImageScore], Protocol):
+    """A triage model that can score images of several callers at once."""
 
-    max_batch: int
+    def prepare(self, image: ModelImage) -> NDArray[np.uint8]:
+        """What it takes of an image. Raises Undecodable."""
+        ...
 
 
 class BatchedTriage:
-    """A triage model whose callers share batches; implements ``interfaces.TriageModel``."""
+    """A triage model whose callers share batches; implements ``interfaces.TriageModel``.
+
+    Images are prepared in the caller's thread, while the device works on earlier ones.
+    """
 
     prompt_set: PromptSet
     identity: ModelIdentity
@@ -120,27 +161,36 @@ class BatchedTriage:
     shadow_reason: str
     unvalidated: bool
 
-    def __init__(self, model: Batchable, max_wait_ms: float = 5) -> None:
+    def __init__(self, model: Batchable) -> None:
         self.prompt_set = model.prompt_set
         self.identity = model.identity
         self.operating_points = model.operating_points
         self.shadow_reason = model.shadow_reason
         self.unvalidated = model.unvalidated
-        self._batcher: MicroBatcher[ModelImage, ImageScore] = MicroBatcher(
-            model.scored, model.max_batch, max_wait_ms
-        )
+        self._prepare = model.prepare
+        self._batcher: MicroBatcher[NDArray[np.uint8], ImageScore] = MicroBatcher(model)
 
     def score(self, images: Sequence[ModelImage], priority: Priority = Priority.ROUTINE) -> list[dict[str, float]]:
         """Per image, a score in 0..1 by finding key; waits its turn among all callers by ``priority``."""
         return [dict(one.scores) for one in self.scored(images, priority)]
 
     def scored(
-        self, images: Sequence[ModelImage], priority: Priority = Priority.ROUTINE, *,
-        acquired_at: float = 0.0, sender: str = "",  # noqa: ARG002 - the order among callers is the batcher's
+        self, images: Sequence[ModelImage], priority: Priority = Priority.ROUTINE, *, acquired_at: float = 0.0,
+        sender: str = "",
     ) -> list[ImageScore]:
         """Per image, scores, embedding and gate; waits its turn among all callers."""
-        answers = [self._batcher.submit(priority, image) for image in images]
-        return [answer.result() for answer in answers]
+        answers: list[Future[ImageScore]] = []
+        try:
+            for number, image in enumerate(images):
+                if number >= WINDOW:
+                    answers[number - WINDOW].result()
+                square = self._prepare(image)
+                answers.append(self._batcher.submit(square, priority, acquired_at=acquired_at, sender=sender))
+            return [answer.result() for answer in answers]
+        except BaseException:
+            for answer in answers:
+                answer.cancel()
+            raise
 
     def close(self) -> None:
         """Answer what is queued and stop."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 from transformers import AutoImageProcessor, SiglipVisionModel
 
 from node.config import TriageModelSection
@@ -18,7 +19,7 @@ from node.inference import operating_points
 from node.inference.checkpoints import ModelKind, manifest, resolve_checkpoint
 from node.inference.identity import model_identity, scorer_sha256
 from node.inference.operating_points import Calibration
-from node.inference.preprocessing import model_pixels, normalised, square_side
+from node.inference.preprocessing import model_pixels, square_side
 from node.inference.prompt_vectors import PromptVectors, prompt_vectors
 from node.inference.torch_runtime import (
     choose_batch,
@@ -26,8 +27,8 @@ from node.inference.torch_runtime import (
     choose_dtype,
     load_weights,
     loading,
-    working_device,
 )
+from node.inference.tower import Squares, VisionTower
 
 
 class MedSigLIP:
@@ -59,13 +60,12 @@ class MedSigLIP:
         self.shadow_reason = calibration.shadow_reason
         self.unvalidated = calibration.unvalidated
         self.demo = identity.demo
-        self.max_batch = max_batch
         self._tower = tower
         self._keys = vectors.keys
-        self._contrast = vectors.contrast.to(tower.device)
+        self._contrast = vectors.contrast.cpu()
         self._side = square_side(image_processor.size)
-        self._mean = torch.tensor(image_processor.image_mean)
-        self._std = torch.tensor(image_processor.image_std)
+        mean, std = torch.tensor(image_processor.image_mean), torch.tensor(image_processor.image_std)
+        self._vision = VisionTower(tower, mean=mean, std=std, max_batch=max_batch, name=identity.name)
 
     @classmethod
     def load(
@@ -111,17 +111,37 @@ class MedSigLIP:
             ModelOutputError: the model answered with something that is no number.
             DeviceLost: the accelerator does not work any more in this process.
         """
-        parts = [images[start : start + self.max_batch] for start in range(0, len(images), self.max_batch)]
-        return [scored for part in parts for scored in self._scored(part)]
+        return self.start([self.prepare(image) for image in images])()
+
+    @property
+    def max_batch(self) -> int:
+        """How many images fit the device at once; smaller after its memory did not suffice."""
+        return self._vision.max_batch
+
+    @property
+    def ahead(self) -> int:
+        """How many batches may be started while one runs."""
+        return self._vision.ahead
+
+    def prepare(self, image: ModelImage) -> NDArray[np.uint8]:
+        """uint8 (side, side, 3) as the tower takes it; for the caller's own thread, while the device computes.
+
+        Raises:
+            Undecodable: the image is not a uint8 RGB square.
+        """
+        return model_pixels(image, self._side, self.prompt_set.resize)
+
+    def start(self, squares: Squares) -> Callable[[], list[ImageScore]]:
+        """Begin to score prepared images; what is given back waits for the answers and raises what they raise."""
+        pending = self._vision.start(squares)
+        return lambda: self._answers(pending())
 
     @torch.inference_mode()
-    def _scored(self, images: Sequence[ModelImage]) -> list[ImageScore]:
-        pixels = normalised(
-            [model_pixels(image, self._side, self.prompt_set.resize) for image in images], self._mean, self._std
-        )
-        with working_device(self.identity.name):
-            vectors = self._vectors(pixels)
-            logits, vectors = (vectors @ self._contrast).cpu(), vectors.cpu()
+    def _answers(self, vectors: Tensor) -> list[ImageScore]:
+        """Of normalised float32 image vectors (N, D) on the CPU."""
+        if not len(vectors):
+            return []
+        logits = vectors @ self._contrast
         self._check(logits, vectors)
         embeddings = vectors.numpy().astype("<f2")
         return [
@@ -134,8 +154,3 @@ class MedSigLIP:
         lengths = vectors.norm(dim=-1)
         if not torch.isfinite(logits).all() or not ((lengths - 1).abs() < 0.01).all():  # NaN fails both
             raise ModelOutputError(f"{self.identity.name}: a score is not a number; set models.triage.dtype to float32")
-
-    def _vectors(self, pixels: Tensor) -> Tensor:
-        """Normalised float32 image vectors (N, D) of pixels (N, 3, side, side)."""
-        pooled = self._tower(pixel_values=pixels.to(self._tower.device, self._tower.dtype)).pooler_output
-        return functional.normalize(pooled.float(), dim=-1)

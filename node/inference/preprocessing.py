@@ -6,8 +6,6 @@ half-pixel centres, bilinear, then truncation to uint8. ``pil`` is what the mode
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -36,10 +34,9 @@ def model_pixels(image: ModelImage, side: int, resize: str) -> NDArray[np.uint8]
     return _tf(pixels, side) if resize == "tf" else _pil(pixels, side)
 
 
-def normalised(pixels: Sequence[NDArray[np.uint8]], mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 (side, side, 3) each to float32 (N, 3, side, side); mean and std are (3,) on the 0..1 scale."""
-    stacked = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
-    return (stacked - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """uint8 (N, side, side, 3) to float32 (N, 3, side, side); mean and std are (3,) on the 0..1 scale."""
+    return (pixels.permute(0, 3, 1, 2).float() / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
 
 
 def square_side(size: object) -> int:

@@ -12,10 +12,13 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from node.errors import ConfigurationError, DeviceLost, ModelUnavailable
+from node.errors import ConfigurationError, DeviceFull, DeviceLost, ModelUnavailable
 
 #: Weight files from this size on hold over 100 M parameters, even at two bytes each.
 LARGE_BYTES = 200_000_000
+
+#: In messages of RuntimeErrors that are about memory: of cuBLAS, and of the CPU's allocator.
+_FULL = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory", "DefaultCPUAllocator")
 
 
 def set_threads(count: int) -> None:
@@ -99,12 +102,28 @@ def load_weights(model_class: Any, directory: Path, dtype: torch.dtype, device: 
 
 @contextmanager
 def working_device(model: str) -> Iterator[None]:
-    """Around every forward pass: an error that stays with the process becomes DeviceLost."""
+    """Around every forward pass: what the device cannot do becomes DeviceFull, or DeviceLost where that stays so."""
     try:
         yield
-    except torch.AcceleratorError as error:
-        reason = str(error).partition("\n")[0]
-        raise DeviceLost(f"{model}: the device failed ({reason}); a new process is needed") from error
+    except torch.OutOfMemoryError as error:
+        raise DeviceFull(_told(model, "the device has no memory left", error)) from error
+    except RuntimeError as error:
+        if any(sign in str(error) for sign in _FULL):
+            raise DeviceFull(_told(model, "the device has no memory left", error)) from error
+        if isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error):
+            raise DeviceLost(_told(model, "the device failed", error) + "; a new process is needed") from error
+        raise
+
+
+def _told(model: str, what: str, error: Exception) -> str:
+    reason = str(error).partition("\n")[0]
+    return f"{model}: {what} ({reason})"
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what the allocator keeps for later."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def describe_devices() -> str:

@@ -113,7 +113,7 @@ def test_threads_may_score_at_the_same_time(medsiglip_directory: Path, prompt_se
 def test_a_bad_image_fails_only_its_own_caller(
     medsiglip_directory: Path, prompt_set: PromptSet, tmp_path: Path
 ) -> None:
-    batched = BatchedTriage(load(medsiglip_directory, prompt_set, tmp_path), max_wait_ms=100)
+    batched = BatchedTriage(load(medsiglip_directory, prompt_set, tmp_path))
     oblong = replace(image(1), pixels=np.zeros((4, 5, 3), np.uint8))
     with ThreadPoolExecutor(2) as pool:
         good, bad = pool.submit(batched.score, [image(0)]), pool.submit(batched.score, [oblong])
