@@ -23,6 +23,8 @@ GAP = 1.5
 """From so many spacings on, slices are missing between two neighbours."""
 UNEVEN = 0.25
 """Where more of the steps than this are gaps, the spacing varies and nothing is said to be missing."""
+LARGEST_LOCALISER = 15
+"""Slices of one plane of a localiser, at most."""
 NO_SLICES = frozenset({
     "LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "SCREEN SAVE", "SCREENSHOT", "SCREEN CAPTURE", "DOSE_INFO", "REPORT",
 })
@@ -99,6 +101,7 @@ def grouped(paths: Iterable[Path]) -> Grouping:
             continue
         heads += [head for head in found if not _no_slice(head.image_type)]
         excluded += [_excluded(head, _no_slice(head.image_type)) for head in found if _no_slice(head.image_type)]
+    heads.sort(key=_told_order)
     stacks, localisers = _without_localisers(_stacks(heads))
     excluded += [_excluded(head, "LOCALIZER: at right angles to the other slices") for head in localisers]
     acquisitions = [_acquisition(phase, part) for stack in stacks for phase, part in _phases(stack)]
@@ -132,6 +135,12 @@ def _stacks(heads: Sequence[SliceHead]) -> list[list[SliceHead]]:
     return [stack for stacks in alike.values() for stack in stacks]
 
 
+def _told_order(head: SliceHead) -> tuple[str, int, int, str]:
+    """An order that does not hang on that of the files."""
+    one = head.slice
+    return one.series_instance_uid, one.instance_number or 0, one.frame, one.sop_instance_uid
+
+
 def _identity(head: SliceHead) -> Hashable:
     return (head.slice.sop_class_uid, head.study_instance_uid, head.slice.series_instance_uid, head.image_type,
             head.acquisition_number, head.modality, head.rows, head.columns)
@@ -142,7 +151,7 @@ def _laid_alike(one: Plane | None, two: Plane | None) -> bool:
 
 
 def _without_localisers(stacks: list[list[SliceHead]]) -> tuple[list[list[SliceHead]], list[SliceHead]]:
-    """Within a series, and within a CT study, a stack at right angles to one that is no smaller is a localiser."""
+    """A few slices at right angles to as many of their series, or to a CT of their study, are a localiser."""
     crossing = [any(_crosses(stack, other) for other in stacks if other is not stack) for stack in stacks]
     kept = [stack for stack, crosses in zip(stacks, crossing, strict=True) if not crosses]
     lost = [head for stack, crosses in zip(stacks, crossing, strict=True) if crosses for head in stack]
@@ -154,7 +163,7 @@ def _crosses(stack: list[SliceHead], other: list[SliceHead]) -> bool:
     if one.plane is None or two.plane is None or not one.plane.orthogonal(two.plane):
         return False
     if one.slice.series_instance_uid == two.slice.series_instance_uid:
-        return len(stack) <= len(other)
+        return len(stack) <= min(len(other), LARGEST_LOCALISER)
     same_study = one.study_instance_uid == two.study_instance_uid
     return same_study and one.modality == two.modality == "CT" and len(stack) <= 2 < len(other)
 

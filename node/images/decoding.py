@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Done(Generic[Item, Result]):
 
 def in_order(
     items: Iterable[Item], work: Callable[[Item], Result], cost: Callable[[Item], int], limits: Limits
-) -> Iterator[Done[Item, Result]]:
+) -> Generator[Done[Item, Result], None, None]:
     """The outcome of ``work`` on each item, in the order of the items.
 
     ``cost`` tells the bytes an item takes; one that alone is over the budget is worked on alone. A

@@ -93,7 +93,7 @@ class StoredImage:
     @cached_property
     def frame_starts(self) -> list[int]:
         """Of encapsulated pixel data: where in :meth:`reader` each frame begins, found once."""
-        frames = int(self.head.get("NumberOfFrames") or 1)
+        frames = max(1, int(self.head.get("NumberOfFrames") or 1))
         extended = bytes(self.head.get("ExtendedOffsetTable") or b"")
         return frame_starts(cast(BinaryIO, self.reader()), frames, extended)
 

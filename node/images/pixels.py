@@ -124,7 +124,7 @@ def frame(image: StoredImage, index: int = 0) -> NDArray[Any]:
     syntax = _transfer_syntax(head)
     _check_size(head, element.keyword)
     _check_photometric(head, syntax)
-    frames = number(head, "NumberOfFrames") or 1
+    frames = max(1, number(head, "NumberOfFrames") or 1)
     if not 0 <= index < frames:
         raise Undecodable(f"frame {index + 1} of {frames} does not exist")
     try:
@@ -189,8 +189,6 @@ def _check_size(head: Dataset, keyword: str) -> None:
     size = prod(shape.values()) // 8
     if size > LARGEST_FRAME:
         raise Undecodable(f"one frame takes {size} bytes, more than the {LARGEST_FRAME} that are decoded")
-    if "NumberOfFrames" in head and (number(head, "NumberOfFrames") or 0) < 1:
-        del head.NumberOfFrames
 
 
 def _check_photometric(head: Dataset, syntax: UID) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from threading import Lock
 
@@ -18,7 +18,7 @@ from node.images.files import StoredImage
 from node.images.functional_groups import frame_head
 from node.images.geometry import square
 from node.images.hanging import hung
-from node.images.measured import measured
+from node.images.measured import measured_range
 from node.images.picture import decoded_from
 from node.images.pixels import frame
 from node.images.planes import plane_of
@@ -27,14 +27,14 @@ from node.images.slices import Slice
 from node.images.tone import graded
 
 BYTES_PER_VALUE = 40
-"""What one value takes at the most while its slice is worked on, in several widths at once."""
+"""What one value takes while its slice is worked on: 20 as measured, and as much again inside a decoder."""
 Failed = Callable[[Slice, BadInput], None]
 
 
 def volume(
     acquisition: Acquisition, slices: Iterable[Slice], tone: Tone, *, limits: Limits | None = None,
     failed: Failed | None = None,
-) -> Iterator[ModelImage]:
+) -> Generator[ModelImage, None, None]:
     """Each of ``slices`` as a model image, in their order; decoded as they are asked for.
 
     Transforms, in order: ``decode``, then ``pixel_padding``, ``modality_lut``, ``voi_lut`` or ``window`` (three
@@ -52,11 +52,12 @@ def volume(
     with closing(OpenFiles(limits.threads + 1)) as files:
         shade = value_range(acquisition, files, limits, failed) if isinstance(tone, AcquisitionRange) else tone
         darkroom = _Darkroom(files)
-        for done in in_order(slices, lambda one: darkroom.image(one, shade), _cost, limits):
-            if done.result is not None:
-                yield done.result
-            elif done.error is not None:
-                _tell(done.item, done.error, failed)
+        with closing(in_order(slices, lambda one: darkroom.image(one, shade), _cost, limits)) as outcomes:
+            for done in outcomes:
+                if done.result is not None:
+                    yield done.result
+                elif done.error is not None:
+                    _tell(done.item, done.error, failed)
 
 
 def value_range(acquisition: Acquisition, files: OpenFiles, limits: Limits, failed: Failed | None = None) -> Range:
@@ -67,12 +68,13 @@ def value_range(acquisition: Acquisition, files: OpenFiles, limits: Limits, fail
     """
     darkroom = _Darkroom(files)
     low, high, reason = np.inf, -np.inf, ""
-    for done in in_order(acquisition.slices, darkroom.range, _cost, limits):
-        if done.result is not None:
-            low, high = min(low, done.result[0]), max(high, done.result[1])
-        elif done.error is not None:
-            _tell(done.item, done.error, failed)
-            reason = str(done.error)
+    with closing(in_order(acquisition.slices, darkroom.range, _cost, limits)) as outcomes:
+        for done in outcomes:
+            if done.result is not None:
+                low, high = min(low, done.result[0]), max(high, done.result[1])
+            elif done.error is not None:
+                _tell(done.item, done.error, failed)
+                reason = str(done.error)
     if low > high:
         raise Undecodable(f"none of {len(acquisition.slices)} slices can be decoded: {reason or 'there are none'}")
     return Range(minimum=low, maximum=high)
@@ -98,7 +100,7 @@ class _Darkroom:
     def range(self, one: Slice) -> tuple[float, float]:
         with self._files.use(one.path) as file:
             head = self._head(file, one)
-            return measured(frame(file, one.frame - 1), head).range
+            return measured_range(frame(file, one.frame - 1), head)
 
     def image(self, one: Slice, shade: HeaderWindow | ChannelWindows | Range) -> ModelImage:
         with self._files.use(one.path) as file:

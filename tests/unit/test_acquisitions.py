@@ -138,6 +138,13 @@ def test_sagittal_and_axial_mr_series_stand_side_by_side(tmp_path: Path) -> None
     assert [len(one.slices) for one in found.acquisitions] == [4, 4]
 
 
+def test_large_stacks_at_right_angles_in_one_series_are_both_kept(tmp_path: Path) -> None:
+    crossing = [ct_slice(GREY, 100 + place, ImageOrientationPatient=CORONAL,
+                         ImagePositionPatient=[0.0, 3.0 * place, 0.0]) for place in range(16)]
+    found = folder(tmp_path, *series(*range(0, 60, 3)), *crossing)
+    assert [len(one.slices) for one in found.acquisitions] == [20, 16]
+
+
 def test_two_stacks_of_one_series_are_two_acquisitions(tmp_path: Path) -> None:
     tilted = [1.0, 0.0, 0.0, 0.0, 0.9397, 0.342]
     found = folder(tmp_path, *series(0, 5, 10, 15),

@@ -79,7 +79,7 @@ def test_whoever_stops_early_has_only_a_few_items_decoded() -> None:
     begun: list[int] = []
     outcomes = in_order(range(1000), lambda item: begun.append(item), lambda item: 1, Limits(threads=2))
     next(outcomes)
-    outcomes.close()  # type: ignore[attr-defined]
+    outcomes.close()
     assert len(begun) <= 6
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,13 @@ from pydicom.uid import (
 
 from node.domain import ModelImage
 from node.errors import BadInput, NotEvaluable, Undecodable
-from node.images import MEDGEMMA_CT, MEDSIGLIP_CT, MR, Slice, Tone, grouped, volume
+from node.images import MEDGEMMA_CT, MEDSIGLIP_CT, MR, Limits, Slice, Tone, grouped, volume
 from node.images.lookup import Window
-from node.images.measured import measured
+from node.images.measured import measured, measured_range
 from node.images.shades import HeaderWindow
 from node.images.tone import graded
 from tests.tools.radiographs import REAL, write
-from tests.tools.volumes import ct_slice, enhanced, frame_group, item
+from tests.tools.volumes import ct_slice, enhanced, frame_group, item, sparse
 
 HU = np.arange(-1024, 3072, 16).reshape(16, 16)
 STORED = (HU + 1024).astype(np.uint16)
@@ -121,6 +123,16 @@ def test_no_arithmetic_wraps_whatever_the_storage(frame: tuple[Any, int], slope:
     oracle = [[float(each) * slope + intercept for each in row] for row in stored.tolist()]
     for channel, (low, high) in enumerate(CHANNELS):
         assert np.abs(pixels[..., channel] - between(np.array(oracle), low, high)).max() <= 0.5 + 1e-6
+
+
+@settings(max_examples=100, deadline=None)
+@given(frame=stored_frames(), slope=st.sampled_from([1, -1, 2.75]), padding=st.sampled_from([None, 0, 1, 65535]))
+def test_the_cheap_range_is_that_of_all_values(frame: tuple[Any, int], slope: float, padding: int | None) -> None:
+    stored, bits = frame
+    head = ct_slice(stored, 1, BitsStored=bits, HighBit=bits - 1, RescaleSlope=slope)
+    if padding is not None:
+        head.add_new("PixelPaddingValue", "US", padding)
+    assert measured_range(stored, head) == measured(stored, head).range
 
 
 @pytest.mark.parametrize("stored", [
@@ -306,6 +318,51 @@ def test_real_enhanced_images_are_shown_frame_by_frame(name: str) -> None:
     assert [image.frame for image in shown] == [one.frame for one in main.slices]
     assert min(image.pixels.min() for image in shown) == 0
     assert max(image.pixels.max() for image in shown) == 255
+
+
+def test_four_threads_show_what_one_shows(tmp_path: Path) -> None:
+    frames = np.random.default_rng(3).integers(0, 4096, (40, 16, 16)).astype(np.uint16)
+    head = enhanced(frames, [frame_group(2.0 * place, intercept=-10.0 * place) for place in range(40)])
+    main = grouped([write(head, tmp_path / "a.dcm")]).main
+    assert main is not None
+    one, four = (list(volume(main, main.slices, MEDSIGLIP_CT, limits=Limits(threads=threads))) for threads in (1, 4))
+    assert all(np.array_equal(first.pixels, other.pixels) for first, other in zip(one, four, strict=True))
+    assert [image.transforms for image in one] == [image.transforms for image in four]
+
+
+def test_whoever_stops_after_one_slice_leaves_no_file_open(tmp_path: Path) -> None:
+    main = grouped([write(ct_slice(STORED, number), tmp_path / f"{number}.dcm") for number in range(12)]).main
+    assert main is not None
+    shown = volume(main, main.slices, MEDSIGLIP_CT)
+    next(shown)
+    shown.close()
+    assert not [link for link in Path("/proc/self/fd").iterdir() if str(tmp_path) in os.path.realpath(link)]
+
+
+VOLUME_PROBE = """
+import resource, sys
+from pathlib import Path
+from node.images import MEDSIGLIP_CT, MR, grouped, sample, volume
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+warm = grouped([Path(sys.argv[2])]).main
+list(volume(warm, warm.slices, MEDSIGLIP_CT))
+before = peak()
+main = grouped([Path(sys.argv[1])]).main
+shown = [int(image.pixels.max()) for image in volume(main, sample(main, 20), MEDSIGLIP_CT)]
+print(peak() - before, len(main.slices), len(shown), shown[-1])
+"""
+
+
+def test_an_enhanced_ct_of_300_megabytes_is_sampled_frame_by_frame(tmp_path: Path) -> None:
+    ramp = (np.arange(512 * 512) % 4096).astype(np.uint16).reshape(512, 512)
+    small = write(ct_slice(ramp, 1), tmp_path / "small.dcm")
+    head = enhanced(ramp[np.newaxis], [frame_group(1.0 * place) for place in range(600)])
+    large = sparse(head, tmp_path / "large.dcm", 600, ramp)
+    done = subprocess.run([sys.executable, "-c", VOLUME_PROBE, large, small],
+                          capture_output=True, text=True, check=True)
+    grown_kb, slices, shown, brightest = map(int, done.stdout.split())
+    assert (slices, shown, brightest) == (600, 20, 255)
+    assert grown_kb < 80_000
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
