@@ -198,10 +198,11 @@ JUDGED = {
     "RG1_J2KI.dcm": ("+Wi", "1"), "RG2_JPLY_fixed.dcm": ("+Wi", "1"), "encapsulated_cxr.dcm": ("+Wm",),
     "image_dfl": ("+Wm",), "NM1_JLSN.dcm": ("+Wm",), "examples_palette.dcm": (), "SC_ybr_full_422_uncompressed.dcm": (),
     "SC_rgb_rle_16bit_2frame.dcm": (), "SC_rgb_dcmtk_pebpcyps4.dcm": (), "SC_rgb_jls_lossy_line.dcm": (),
-    "GDCMJ2K_TextGBR.dcm": (),
+    "GDCMJ2K_TextGBR.dcm": (), "OBXXXX1A_rle_2frame.dcm": (), "SC_rgb_rle_32bit.dcm": (), "SC_rgb_small_odd.dcm": (),
+    "sample-op.dcm": ("+Ww", "128", "256"),
 }
 """Real files and the VOI that dcm2pnm is asked for: first window, first VOI LUT, range of values, none."""
-TOOLS = {"1.2.840.10008.1.2.4.5": "dcmj2pnm", "1.2.840.10008.1.2.4.8": "dcml2pnm"}
+TOOLS = {"1.2.840.10008.1.2.4.5": "dcmj2pnm", "1.2.840.10008.1.2.4.7": "dcmj2pnm", "1.2.840.10008.1.2.4.8": "dcml2pnm"}
 
 
 @pytest.mark.parametrize("name", JUDGED)

@@ -236,6 +236,13 @@ def _swapped_profile() -> bytes:
     return bytes(whole)
 
 
+def test_a_real_ultrasound_with_tall_pixels_is_drawn_out() -> None:
+    """RGB by planes, Pixel Aspect Ratio 4 to 3."""
+    image = picture(REAL / "color-pl.dcm")
+    assert cut(image).shape == (160, 256, 3)
+    assert parameters(image, "square_pixels")["rows"] == 120
+
+
 def test_a_photograph_is_never_turned() -> None:
     image = picture(REAL / "xc_example.dcm")
     assert not image.side_known
