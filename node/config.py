@@ -158,6 +158,8 @@ class TriageModelSection(Section):
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     threads: int = Field(1, ge=1)
+    max_images: int = Field(32, ge=1)
+    early_images: int = Field(8, ge=1)
 
 
 class FindingsModelSection(Section):

@@ -79,6 +79,8 @@ series = _table(
     _column("instances", sa.Integer, 0),
     _column("opened_at", Seconds),
     _column("last_received_at", Seconds),
+    #: How many instances it had when it was last put forward for early triage.
+    _column("early_instances", sa.Integer, 0, server_default="0"),
 )
 """One row per series: how many instances came, and when the last did."""
 
@@ -194,11 +196,30 @@ score = _table(
     sa.Column("instance_id", sa.Integer, primary_key=True),
     sa.Column("model_sha256", sa.String(64), primary_key=True),
     sa.Column("prompt_set", sa.String(64), primary_key=True),
+    sa.Column("frame", sa.Integer, primary_key=True),
     _column("study_instance_uid", UID, index=True),
     _column("scores", sa.JSON, dict),
+    #: Domain scores, where the prompt set has a gate.
+    _column("gate", sa.JSON, dict),
+    #: Of what was done to the pixels: scores of other pixels are not used again.
+    _column("transforms_sha256", sa.String(64), ""),
     _column("scored_at", Seconds),
 )
-"""Triage scores per image, made as it arrived and used again at completion."""
+"""Triage scores per image, which is a frame of an instance: made as it arrived and used again at completion."""
+
+embedding = _table(
+    "embedding",
+    sa.Column("instance_id", sa.Integer, primary_key=True),
+    sa.Column("frame", sa.Integer, primary_key=True),
+    sa.Column("model_sha256", sa.String(64), primary_key=True),
+    _column("sop_instance_uid", UID, index=True),
+    _column("study_instance_uid", UID, index=True),
+    #: ``dimension`` numbers, L2-normalised, float16, little endian.
+    _column("vector", sa.LargeBinary),
+    _column("dimension", sa.Integer),
+    _column("scored_at", Seconds),
+)
+"""The image vector that a score was made from."""
 
 worklist_entry = _table(
     "worklist_entry",

@@ -27,7 +27,7 @@ from node.domain import (
 )
 from node.jobs import Failure, Queue
 from node.jobs import Stage as Job
-from node.stages import analysis, planning, reading, reporting, sending
+from node.stages import analysis, early, planning, reading, reporting, sending
 from node.stages.desk import Desk, RunRef, RunState, read_run
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,8 @@ def _record(desk: Desk, connection: sa.Connection, ref: RunRef, name: str, resul
         detail={"version": ref.version, **_told(name, result)}))
     mine = sa.and_(run.c.study_instance_uid == ref.study_instance_uid, run.c.version == ref.version)
     results = connection.execute(sa.select(run.c.results).where(mine)).scalar_one()
-    connection.execute(sa.update(run).where(mine).values(results={**results, name: result}))
+    left = {key: value for key, value in result.items() if key != "vectors"}  # they have a table of their own
+    connection.execute(sa.update(run).where(mine).values(results={**results, name: left}))
 
 
 def _told(name: str, result: JSON) -> JSON:
@@ -143,7 +144,8 @@ def _told(name: str, result: JSON) -> JSON:
         return {"ended": result["reason"]}
     kept = {
         "plan": ("pipeline", "prompt_set", "eligible", "declined"), "decode": ("decoded", "undecodable"),
-        "triage": ("scores", "reused"), "rank": ("ai_priority", "decisive"), "findings": ("state", "reason"),
+        "triage": ("scores", "reused"), "rank": ("ai_priority", "decisive", "decisive_frame", "images"),
+        "findings": ("state", "reason"),
         "guard": ("findings_state", "guardrails"), "write": ("withheld", "failed"),
         "deliver": ("destinations", "blocked"), "notify": ("channels",),
     }[name]
@@ -205,7 +207,7 @@ def _early_job(desk: Desk) -> Job:
             action="stage.early", study_instance_uid=arguments["study_instance_uid"],
             detail={"instance": arguments["instance_id"], **told}))
         if not result.get("end"):
-            analysis.commit_early(desk, connection, result)
+            early.commit_early(desk, connection, arguments["study_instance_uid"], result)
 
     def failed(connection: sa.Connection, arguments: JSON, failure: Failure) -> None:
         """Completion scores the image again and reports what is wrong."""
@@ -214,7 +216,7 @@ def _early_job(desk: Desk) -> Job:
             detail={"stage": EARLY, "instance": arguments["instance_id"], "error": failure.error,
                     "reason": failure.reason}))
 
-    return Job(name=EARLY, queue=Queue.TRIAGE, work=lambda arguments: analysis.early(desk, arguments),
+    return Job(name=EARLY, queue=Queue.TRIAGE, work=lambda arguments: early.early(desk, arguments),
                commit=commit, failed=failed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from pydicom.dataset import Dataset
 
@@ -76,7 +77,8 @@ def _decisive(finding: StudyFinding, images: Mapping[str, Reference]) -> Iterato
         raise ReportInvalid(
             f"finding {finding.finding!r} was decided by {finding.sop_instance_uid}: it is not evidence"
         )
-    yield items.image(Code.SOURCE_OF_MEASUREMENT, image, Relationship.INFERRED_FROM)
+    decided = replace(image, frame=finding.frame) if image.frame else image  # 0 where there is but one
+    yield items.image(Code.SOURCE_OF_MEASUREMENT, decided, Relationship.INFERRED_FROM)
 
 
 def _presence(finding: StudyFinding) -> Dataset:

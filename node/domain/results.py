@@ -36,6 +36,7 @@ class FindingScore:
     operating_point: OperatingPoint | None
     priority: Priority
     sop_instance_uid: str = ""
+    frame: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,7 @@ class StudyFinding:
     agreed: bool | None
     sop_instance_uid: str = ""
     reason: str = ""
+    frame: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

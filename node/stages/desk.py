@@ -25,6 +25,7 @@ from node.domain import (
 )
 from node.errors import NotEvaluable, StorageError
 from node.interfaces import FindingsModel, Put, TriageModel
+from node.stages.selection import Limits
 from node.studies import as_study
 
 
@@ -47,6 +48,10 @@ class Desk:
     @property
     def data_dir(self) -> Path:
         return self.config.node.data_dir
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(most=self.config.models.triage.max_images)
 
     def pipeline(self, name: str) -> PipelineSection:
         """The configured pipeline of that name; a run may outlive a change of configuration."""

@@ -1,7 +1,7 @@
 """Model pixels on disk: decoded once, used by triage, findings and a later version.
 
-``work/<instance id>.npy`` holds the pixels (one plane when all three are equal),
-``work/<instance id>.json`` what was done to them. The JSON is written last and marks the pair whole.
+``work/<instance id>-<frame>.npy`` holds the pixels (one plane when all three are equal), the same name with
+``.json`` what was done to them. The JSON is written last and marks the pair whole.
 """
 
 from __future__ import annotations
@@ -11,38 +11,53 @@ import time
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from node import images
 from node.domain import ModelImage, ReceivedInstance, Transform
 from node.errors import StorageError
 
 
-def prepare(data_dir: Path, found: ReceivedInstance) -> ModelImage:
-    """The image of an instance, decoded now or read from an earlier time.
+class Key(NamedTuple):
+    """An image: a row of table ``instance`` and a frame, the first is 1."""
 
-    Raises:
-        BadInput: the pixels cannot be turned into an image.
-        StorageError: the working folder cannot be written.
-    """
-    pixels, notes = _files(data_dir, found.id)
-    try:
-        return _load(pixels, notes, found)
-    except (OSError, ValueError):
-        pass  # not there yet, or removed by the end of another version: decoded again
-    image = images.projection(data_dir / found.path)
+    instance_id: int
+    frame: int
+
+    @classmethod
+    def of(cls, text: str) -> Key:
+        """The inverse of ``str``, which is how results of stages name an image."""
+        instance_id, _, frame = text.partition(":")
+        return cls(int(instance_id), int(frame))
+
+    def __str__(self) -> str:
+        return f"{self.instance_id}:{self.frame}"
+
+
+def keep(data_dir: Path, instance_id: int, image: ModelImage) -> None:
+    """Write the working copy of an image of an instance. Raises StorageError."""
+    pixels, notes = _files(data_dir, Key(instance_id, image.frame))
     try:
         _save(pixels, notes, image)
     except OSError as error:
         raise StorageError(f"{pixels}: cannot be written ({error.strerror})") from error
-    return image
+
+
+def kept(data_dir: Path, found: ReceivedInstance, frame: int = 1) -> ModelImage | None:
+    """The working copy of a frame; None where there is none, or none any more."""
+    pixels, notes = _files(data_dir, Key(found.id, frame))
+    try:
+        return _load(pixels, notes, found)
+    except (OSError, ValueError):
+        return None
 
 
 def discard(data_dir: Path, instance_ids: Iterable[int]) -> None:
     """Remove the decoded images of a finished run; they can be made again."""
-    for instance_id in instance_ids:
-        for file in reversed(_files(data_dir, instance_id)):
+    gone = {str(instance_id) for instance_id in instance_ids}
+    for file in sorted((data_dir / "work").glob("*-*"), reverse=True):
+        if file.name.partition("-")[0] in gone:
             file.unlink(missing_ok=True)
 
 
@@ -59,9 +74,9 @@ def sweep(data_dir: Path, older_than_seconds: float = 86_400.0) -> int:
     return removed
 
 
-def _files(data_dir: Path, instance_id: int) -> tuple[Path, Path]:
-    folder = data_dir / "work"
-    return folder / f"{instance_id}.npy", folder / f"{instance_id}.json"
+def _files(data_dir: Path, key: Key) -> tuple[Path, Path]:
+    name = f"{key.instance_id}-{key.frame}"
+    return data_dir / "work" / f"{name}.npy", data_dir / "work" / f"{name}.json"
 
 
 def _save(pixels: Path, notes: Path, image: ModelImage) -> None:
@@ -73,7 +88,7 @@ def _save(pixels: Path, notes: Path, image: ModelImage) -> None:
         np.save(file, image.pixels[..., 0] if grey else image.pixels)
     temporary.replace(pixels)
     temporary.write_text(json.dumps({
-        "frame": image.frame, "side_known": image.side_known,
+        "side_known": image.side_known,
         "transforms": [[step.name, step.parameters] for step in image.transforms],
     }), encoding="utf-8")
     temporary.replace(notes)
@@ -85,5 +100,6 @@ def _load(pixels: Path, notes: Path, found: ReceivedInstance) -> ModelImage:
     return ModelImage(
         pixels=np.repeat(stored[..., None], 3, axis=2) if stored.ndim == 2 else stored,
         sop_class_uid=found.sop_class_uid, sop_instance_uid=found.sop_instance_uid,
-        series_instance_uid=found.series_instance_uid, frame=told["frame"], side_known=told["side_known"],
+        series_instance_uid=found.series_instance_uid, frame=int(notes.stem.partition("-")[2]),
+        side_known=told["side_known"],
         transforms=tuple(Transform(name=name, parameters=parameters) for name, parameters in told["transforms"]))

@@ -17,12 +17,14 @@ from node.domain import (
     IntendedUse,
     ModelIdentity,
     Priority,
+    ReceivedInstance,
     ReportProfile,
     TriageResult,
 )
 from node.errors import ModelOutputError
-from node.stages import pictures
+from node.stages import selection
 from node.stages.desk import Desk, RunRef, RunState, dump, load_run, local, parse
+from node.stages.pictures import Key
 
 UNVALIDATED_NOTICE = "UNVALIDATED OPERATING POINTS"
 
@@ -35,9 +37,7 @@ def findings(desk: Desk, ref: RunRef) -> JSON:
     model = desk.findings_models.get(desk.pipeline(state.results["plan"]["pipeline"]).findings_prompt)
     if model is None:
         return {"state": FindingsState.WITHHELD.value, "reason": "no findings model is configured"}
-    decisive = next(found for found in state.evidence
-                    if found.sop_instance_uid == state.results["rank"]["decisive"])
-    image = pictures.prepare(desk.data_dir, decisive)
+    image = selection.image(desk.data_dir, *_decisive(state), desk.limits)
     try:
         answer = model.describe([image])
     except ModelOutputError as error:
@@ -45,6 +45,14 @@ def findings(desk: Desk, ref: RunRef) -> JSON:
                 "model": dump(ModelIdentity, model.identity)}
     return {"state": FindingsState.DONE.value, "reason": "", "findings": dump(Findings, answer),
             "model": dump(ModelIdentity, model.identity), "side_known": image.side_known}
+
+
+def _decisive(state: RunState) -> tuple[list[ReceivedInstance], Key]:
+    """The eligible instances, and which image of them decided."""
+    ranked, eligible = state.results["rank"], set(state.results["plan"]["eligible"])
+    found = [one for one in state.evidence if one.id in eligible]
+    decisive = next(one for one in found if one.sop_instance_uid == ranked["decisive"])
+    return found, Key(decisive.id, ranked["decisive_frame"])
 
 
 def guard(desk: Desk, ref: RunRef) -> JSON:
@@ -84,11 +92,16 @@ def _place(state: RunState) -> Priority:
 
 
 def _evidence(state: RunState) -> tuple[EvidenceImage, ...]:
-    decoded = set(state.results["decode"]["decoded"])
+    """Every instance that was shown to a model, with the frame that decided, or else the first that was shown."""
+    frames: dict[int, int] = {}
+    for key in sorted(map(Key.of, state.results["decode"]["decoded"])):
+        frames.setdefault(key.instance_id, key.frame)
+    _, decisive = _decisive(state)
+    frames[decisive.instance_id] = decisive.frame
     return tuple(
         EvidenceImage(sop_class_uid=found.sop_class_uid, sop_instance_uid=found.sop_instance_uid,
-                      series_instance_uid=found.series_instance_uid)
-        for found in state.evidence if found.id in decoded)
+                      series_instance_uid=found.series_instance_uid, frame=frames[found.id])
+        for found in state.evidence if found.id in frames)
 
 
 def _remarks(state: RunState, outcomes: tuple[GuardrailOutcome, ...]) -> tuple[str, ...]:
@@ -97,6 +110,7 @@ def _remarks(state: RunState, outcomes: tuple[GuardrailOutcome, ...]) -> tuple[s
     if left_out:
         reasons = ", ".join(sorted(set(left_out.values())))
         remarks.append(f"{len(left_out)} of {len(state.evidence)} images were not evaluated: {reasons}.")
+    remarks += state.results["decode"].get("remarks", [])
     if state.results["findings"]["state"] == FindingsState.FAILED.value:
         remarks.append("The findings model gave no valid answer; triage stands alone.")
     return (*remarks, *guardrails.remarks(outcomes))

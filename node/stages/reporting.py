@@ -26,6 +26,7 @@ from node.domain import (
 from node.errors import ReportInvalid, StorageError
 from node.stages import pictures
 from node.stages.desk import Desk, RunRef, RunState, dump, load_run, local, parse
+from node.stages.pictures import Key
 from node.stages.reading import spoke_demo
 from sr_writer import checks, measurement_report, text_report
 
@@ -97,7 +98,8 @@ def derive_uid(*parts: str) -> str:
 
 
 def _source(desk: Desk, state: RunState) -> Source:
-    decoded, decisive = set(state.results["decode"]["decoded"]), state.results["rank"]["decisive"]
+    decoded = {Key.of(name).instance_id for name in state.results["decode"]["decoded"]}
+    decisive = state.results["rank"]["decisive"]
     heads = [pydicom.dcmread(desk.data_dir / found.path, stop_before_pixels=True)
              for found in state.evidence if found.id in decoded]
     first = [head for head in heads if head.SOPInstanceUID == decisive]

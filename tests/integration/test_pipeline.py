@@ -7,20 +7,25 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
+from pydicom.uid import Comprehensive3DSRStorage
 
 from node import audit, pipeline, versions
-from node.database import connect, metadata, transaction
+from node.database import connect, embedding, metadata, score, transaction
 from node.domain import DeliveryState, EntryState, FindingsState, Presence, Priority, ReportState, Side
 from node.errors import ModelOutputError, StorageError
 from node.jobs import Jobs, Queue
 from node.observability import supervised_thread
 from node.timers import Clock
 from tests.tools.databases import KINDS, migrated_kind, started
+from tests.tools.fakes import EMBEDDING
 from tests.tools.instances import chest, document, encoded, rejection_note
 from tests.tools.node_in_process import CHAIN, PACS, NodeInProcess, StraightNode
+from tests.tools.pictures import clip
 from tests.tools.postgres import Cluster
+from tests.tools.site import pipeline_for
 from tests.tools.waiting import wait_until
 
 STUDY = "1.2.3"
@@ -100,6 +105,59 @@ def test_early_triage_flags_a_study_that_was_completed_meanwhile(node: StraightN
     assert entry.time_to_flag_ms is not None
     node.jobs.run()
     assert node.entry(STUDY).state is EntryState.CONFIRMED
+
+
+def test_a_score_that_is_no_number_is_a_failure_and_never_a_rank(node: StraightNode) -> None:
+    node.triage.by_image = {f"{STUDY}.1": {"effusion": float("nan")}}
+    entry = node.evaluate(chest(STUDY))
+    assert (entry.state, entry.ai_priority, entry.findings) == (EntryState.FAILED, None, ())
+    assert "effusion" in entry.reason
+
+
+def test_scores_and_vectors_are_kept_with_the_model_that_made_them(anywhere: StraightNode) -> None:
+    anywhere.evaluate(chest(STUDY), chest(STUDY, 2))
+    with transaction(anywhere.engine) as connection:
+        kept = connection.execute(sa.select(embedding).order_by(embedding.c.instance_id)).all()
+        scored = connection.execute(sa.select(score).order_by(score.c.instance_id)).all()
+    assert [(row.sop_instance_uid, row.frame) for row in kept] == [(f"{STUDY}.1", 1), (f"{STUDY}.2", 1)]
+    assert {(row.vector, row.dimension) for row in kept} == {(EMBEDDING, 4)}
+    assert {row.model_sha256 for row in (*kept, *scored)} == {anywhere.triage.identity.sha256}
+    assert "vectors" not in anywhere.run_of(STUDY).results["triage"]
+
+
+def test_scores_of_other_pixels_are_not_used_again(node: StraightNode) -> None:
+    node.take(chest(STUDY))
+    with transaction(node.engine) as connection:
+        connection.execute(sa.update(score).values(transforms_sha256="of another window"))
+    node.complete()
+    assert len(node.triage.calls) == 2
+    with transaction(node.engine) as connection:
+        assert connection.scalars(sa.select(score.c.transforms_sha256)).one() != "of another window"
+        assert connection.execute(sa.select(sa.func.count()).select_from(embedding)).scalar_one() == 1
+
+
+def test_frames_of_a_cine_are_scored_and_the_one_that_decided_is_named(make: Make, tmp_path: Path) -> None:
+    node = make(pipelines=[pipeline_for("US", tmp_path)])
+    frames = np.random.default_rng(1).integers(0, 255, (40, 16, 16), dtype=np.uint8)
+    loop = clip(frames, StudyInstanceUID=STUDY, SeriesInstanceUID=f"{STUDY}.9", SOPInstanceUID=f"{STUDY}.1",
+                StudyDate=f"{date.today():%Y%m%d}")
+    node.triage.by_frame = {(f"{STUDY}.1", 23): {"pneumothorax": 0.9}}
+    entry = node.evaluate(loop)
+    assert (entry.state, entry.priority) == (EntryState.CONFIRMED, Priority.STAT)
+    assert node.dossier(STUDY)["images_analysed"] == 8
+    assert node.dossier(STUDY)["decisive_image"] == {"sop_instance_uid": f"{STUDY}.1", "frame": 23}
+    assert node.finding(STUDY, "pneumothorax").frame == 23
+    measured = next(report for report in node.reports(STUDY) if report.SOPClassUID == Comprehensive3DSRStorage)
+    named = {str(item.value) for item in measured.iterall() if item.keyword == "ReferencedFrameNumber"}
+    assert "23" in named
+
+
+def test_the_dossier_names_the_image_that_decided_and_how_many_were_looked_at(node: StraightNode) -> None:
+    node.triage.by_image = {f"{STUDY}.2": {"pneumothorax": 0.9}}
+    node.evaluate(chest(STUDY), chest(STUDY, 2))
+    told = node.dossier(STUDY)
+    assert told["images_analysed"] == 2
+    assert told["decisive_image"] == {"sop_instance_uid": f"{STUDY}.2", "frame": 1}
 
 
 def test_both_clocks_are_stopped(node: StraightNode) -> None:

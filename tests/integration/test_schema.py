@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from node import audit, schema
-from node.database import audit_anchor, audit_event, connect, metadata, node_state, transaction
+from node.database import audit_anchor, audit_event, connect, metadata, node_state, score, transaction
 from node.domain import AuditEvent
 from node.errors import StorageError
 from tests.tools.network import free_port
@@ -101,6 +103,22 @@ def test_a_second_migration_changes_nothing(migrated: sa.Engine, tmp_path: Path)
     before = schema.node_uid(migrated)
     schema.migrate(migrated, tmp_path, without_jobs)
     assert schema.node_uid(migrated) == before
+
+
+def test_scores_of_an_older_version_stay_and_are_made_again(database_url: str, tmp_path: Path) -> None:
+    engine = connect(database_url)
+    settings = AlembicConfig()
+    settings.set_main_option("script_location", str(ROOT / "node" / "migrations"))
+    with engine.begin() as connection:
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, "0002")
+        connection.execute(sa.text("INSERT INTO score VALUES ('1.2', 1, 'm', 'p', '1', '{\"effusion\": 0.5}', 7.0)"))
+    schema.migrate(engine, tmp_path, without_jobs)
+    with engine.connect() as connection:
+        row = connection.execute(sa.select(score)).one()
+    assert (row.sop_instance_uid, row.frame, row.scores, row.gate) == ("1.2", 1, {"effusion": 0.5}, {})
+    assert (row.transforms_sha256, row.scored_at) == ("", 7.0)
+    engine.dispose()
 
 
 def test_the_node_has_a_uid_of_its_own_under_the_root_for_uuids(migrated: sa.Engine) -> None:

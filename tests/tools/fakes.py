@@ -48,6 +48,8 @@ class FakeTriage:
 
     present: set[str] = field(default_factory=set)
     by_image: dict[str, dict[str, float]] = field(default_factory=dict)
+    #: The same for one frame of an instance.
+    by_frame: dict[tuple[str, int], dict[str, float]] = field(default_factory=dict)
     prompt_set: PromptSet = field(default_factory=lambda: load_prompt_set("demo-chest"))
     identity: ModelIdentity = field(default_factory=lambda: identity("fake-triage"))
     operating_points: dict[str, OperatingPoint] = field(default_factory=dict)
@@ -81,7 +83,8 @@ class FakeTriage:
 
     def _scores(self, image: ModelImage) -> dict[str, float]:
         scores = {finding.key: HIGH if finding.key in self.present else LOW for finding in self.prompt_set.findings}
-        return scores | self.by_image.get(image.sop_instance_uid, {})
+        told = self.by_image.get(image.sop_instance_uid, {})
+        return scores | told | self.by_frame.get((image.sop_instance_uid, image.frame), {})
 
 
 @dataclass

@@ -206,7 +206,8 @@ def test_the_frame_is_named_only_where_there_are_several() -> None:
     source = small_cr()
     source.NumberOfFrames = 3
     result = result_for(source)
-    result = replace(result, evidence=(replace(result.evidence[0], frame=2),))
+    result = replace(result, evidence=(replace(result.evidence[0], frame=1),),
+                     findings=tuple(replace(finding, frame=2) for finding in result.findings))
     report = measurement_report.build(result, source, [source], identity_for(result))
     image = tree.child(tree.child(group(report, 0), Code.AI_SCORE), Code.SOURCE_OF_MEASUREMENT)
     assert image is not None and image.ReferencedSOPSequence[0].ReferencedFrameNumber == 2

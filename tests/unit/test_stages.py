@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import UID
 
-from node import pipeline
+from node import images, pipeline
 from node.config import Config
 from node.domain import (
     DEMO_NOTICE,
@@ -22,6 +22,7 @@ from node.domain import (
     Findings,
     FindingScore,
     ImageHead,
+    ImageScore,
     InstanceState,
     ModelIdentity,
     OperatingPoint,
@@ -32,11 +33,12 @@ from node.domain import (
     Study,
     TriageResult,
 )
-from node.errors import NotEvaluable
+from node.errors import NotEvaluable, StorageError
 from node.inference.prompt_sets import load_prompt_set
-from node.stages import pictures, planning, reading
-from node.stages.analysis import ai_priority, combine, decisive_image, shown
+from node.stages import pictures, planning, reading, selection
+from node.stages.analysis import ScoredImage, ai_priority, combine, decisive_image, shown
 from node.stages.desk import Desk, RunRef, RunState, dump, parse
+from node.stages.pictures import Key
 from node.stages.reporting import derive_uid
 from tests.tools.fakes import POINT, FakeFindings, FakeTriage, identity
 from tests.tools.instances import chest
@@ -54,7 +56,8 @@ def scores(**high: float) -> dict[str, float]:
 
 
 def triaged(*images: dict[str, float], model: FakeTriage | None = None) -> TriageResult:
-    named = [(f"{STUDY}.{number}", found) for number, found in enumerate(images, 1)]
+    named = [ScoredImage(sop_instance_uid=f"{STUDY}.{number}", frame=1, score=ImageScore(scores=found, embedding=b""))
+             for number, found in enumerate(images, 1)]
     return combine(model or FakeTriage(), named)
 
 
@@ -102,11 +105,11 @@ def test_the_most_urgent_present_finding_gives_the_priority() -> None:
 
 
 def test_the_image_of_the_most_urgent_finding_decides_though_another_scores_higher() -> None:
-    assert decisive_image(triaged(scores(effusion=0.99), scores(pneumothorax=0.7))) == f"{STUDY}.2"
+    assert decisive_image(triaged(scores(effusion=0.99), scores(pneumothorax=0.7))) == (f"{STUDY}.2", 1)
 
 
 def test_where_nothing_is_present_the_most_urgent_finding_still_names_an_image() -> None:
-    assert decisive_image(triaged(scores(), scores(pneumothorax=0.2))) == f"{STUDY}.2"
+    assert decisive_image(triaged(scores(), scores(pneumothorax=0.2))) == (f"{STUDY}.2", 1)
 
 
 def test_triage_alone_shows_neither_side_nor_certainty() -> None:
@@ -280,18 +283,29 @@ def received(tmp_path: Path) -> ReceivedInstance:
         size=1, calling_ae_title="A", called_ae_title="B", source_host="h", received_at=datetime.now(UTC))
 
 
+LIMITS = selection.Limits(most=4)
+
+
 def test_an_image_is_decoded_once_and_the_copy_is_the_same(received: ReceivedInstance, tmp_path: Path) -> None:
-    first = pictures.prepare(tmp_path, received)
+    chosen = selection.select(tmp_path, [received], LIMITS)
+    drawn = images.projection(tmp_path / received.path)
     (tmp_path / "1.dcm").unlink()
-    second = pictures.prepare(tmp_path, received)
-    assert np.array_equal(first.pixels, second.pixels)
-    assert replace(first, pixels=second.pixels) == second
+    copy = selection.image(tmp_path, [received], Key(1, 1), LIMITS)
+    assert np.array_equal(drawn.pixels, copy.pixels)
+    assert replace(drawn, pixels=copy.pixels) == copy
+    assert selection.select(tmp_path, [received], LIMITS) == chosen
 
 
 def test_a_copy_that_was_removed_or_cut_off_is_made_again(received: ReceivedInstance, tmp_path: Path) -> None:
-    first = pictures.prepare(tmp_path, received)
-    (tmp_path / "work" / "1.npy").write_bytes(b"\x93NUMPY")
-    assert np.array_equal(pictures.prepare(tmp_path, received).pixels, first.pixels)
+    selection.select(tmp_path, [received], LIMITS)
+    first = selection.image(tmp_path, [received], Key(1, 1), LIMITS)
+    (tmp_path / "work" / "1-1.npy").write_bytes(b"\x93NUMPY")
+    assert np.array_equal(selection.image(tmp_path, [received], Key(1, 1), LIMITS).pixels, first.pixels)
     pictures.discard(tmp_path, [1])
     assert list((tmp_path / "work").iterdir()) == []
-    assert np.array_equal(pictures.prepare(tmp_path, received).pixels, first.pixels)
+    assert np.array_equal(selection.image(tmp_path, [received], Key(1, 1), LIMITS).pixels, first.pixels)
+
+
+def test_an_image_that_was_decoded_and_is_gone_may_come_back(received: ReceivedInstance, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="instance 1 frame 2"):
+        selection.image(tmp_path, [received], Key(1, 2), LIMITS)

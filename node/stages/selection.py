@@ -1,0 +1,142 @@
+"""Which images of a study's eligible instances a model is shown: a bounded number, and why not the others.
+
+CR and DX are all shown. Of photographs and cines together, and of every other family, at most so many images are.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from node import header, images
+from node.domain import ImageHead, ModelImage, ReceivedInstance, Transform
+from node.errors import BadInput, StorageError
+from node.images import Family
+from node.stages import pictures
+from node.stages.pictures import Key
+
+CINE_FRAMES = 8
+"""Of one cine at most, however few there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How many images of a family, besides projections, are shown."""
+
+    most: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Images with a working copy each and what was done to them; instances that gave none, by SOP Instance UID,
+    with the reason; and what a reader must know about the choice."""
+
+    images: dict[Key, tuple[Transform, ...]] = field(default_factory=dict)
+    undecodable: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+
+def select(data_dir: Path, instances: Iterable[ReceivedInstance], limits: Limits) -> Selection:
+    """Decode what is shown of ``instances``. An image that does not decode is named with its reason.
+
+    Raises:
+        StorageError: a file cannot be read, or a working copy cannot be written.
+    """
+    sheet = _Sheet(data_dir)
+    families = sheet.families(instances)
+    for found in families[Family.PROJECTION]:
+        sheet.single(found, images.projection)
+    _pictures(sheet, families[Family.PICTURE], families[Family.CINE], limits.most)
+    for family in (Family.VOLUME, Family.SLIDE):
+        for found in sheet.chosen(families[family], limits.most, "images"):
+            sheet.single(found, images.projection)
+    for found in families[Family.NONE]:
+        sheet.refuse(found, "no image of a patient")
+    return sheet.selection
+
+
+def image(data_dir: Path, instances: Sequence[ReceivedInstance], key: Key, limits: Limits) -> ModelImage:
+    """An image that was selected of ``instances``; made again where its working copy is gone.
+
+    Raises:
+        StorageError: it cannot be made any more.
+    """
+    found = next(one for one in instances if one.id == key.instance_id)
+    copy = pictures.kept(data_dir, found, key.frame)
+    if copy is None:
+        select(data_dir, instances, limits)
+        copy = pictures.kept(data_dir, found, key.frame)
+    if copy is None:
+        raise StorageError(f"instance {key.instance_id} frame {key.frame}: it was decoded before and cannot be now")
+    return copy
+
+
+def _pictures(sheet: _Sheet, stills: list[ReceivedInstance], cines: list[ReceivedInstance], most: int) -> None:
+    chosen = sheet.chosen([*stills, *cines], most, "photographs and cines")
+    frames = max(1, min(CINE_FRAMES, most // max(1, len(chosen))))
+    moving = {found.id for found in cines}
+    for found in chosen:
+        if found.id in moving:
+            sheet.several(found, lambda path: images.cine(path, frames))
+        else:
+            sheet.single(found, images.picture)
+
+
+class _Sheet:
+    """Collects a selection, with a working copy of every image."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self.selection = Selection()
+
+    def families(self, instances: Iterable[ReceivedInstance]) -> dict[Family, list[ReceivedInstance]]:
+        """Instances by family; one that cannot be read is refused."""
+        found: dict[Family, list[ReceivedInstance]] = defaultdict(list)
+        for one in instances:
+            try:
+                found[self._family(one)].append(one)
+            except BadInput as error:
+                self.refuse(one, str(error))
+        return found
+
+    def _family(self, found: ReceivedInstance) -> Family:
+        """By its class; only of a picture the head is read, which says how many frames it has."""
+        told = images.family(ImageHead(
+            sop_class_uid=found.sop_class_uid, sop_instance_uid=found.sop_instance_uid,
+            study_instance_uid=found.study_instance_uid, series_instance_uid=found.series_instance_uid,
+            transfer_syntax_uid=found.transfer_syntax_uid))
+        return images.family(header.read(self._data_dir / found.path)) if told is Family.PICTURE else told
+
+    def chosen(self, found: Sequence[ReceivedInstance], most: int, what: str) -> list[ReceivedInstance]:
+        """At most so many, evenly spread; what is left out is remarked."""
+        if len(found) <= most:
+            return list(found)
+        self.selection.remarks.append(f"{most} of {len(found)} {what} were analysed, evenly spread.")
+        return [found[(2 * part + 1) * len(found) // (2 * most)] for part in range(most)]
+
+    def single(self, found: ReceivedInstance, make: Callable[[Path], ModelImage]) -> None:
+        """The one image of an instance, from its working copy where there is one."""
+        copy = pictures.kept(self._data_dir, found)
+        if copy is not None:
+            self.selection.images[Key(found.id, 1)] = copy.transforms
+            return
+        self.several(found, lambda path: (make(path),))
+
+    def several(self, found: ReceivedInstance, make: Callable[[Path], Iterable[ModelImage]]) -> None:
+        """All images that ``make`` gives of an instance."""
+        try:
+            for one in make(self._data_dir / found.path):
+                self.put(found.id, one)
+        except BadInput as error:
+            self.refuse(found, str(error))
+
+    def put(self, instance_id: int, one: ModelImage) -> None:
+        """Keep an image."""
+        pictures.keep(self._data_dir, instance_id, one)
+        self.selection.images[Key(instance_id, one.frame)] = one.transforms
+
+    def refuse(self, found: ReceivedInstance, reason: str) -> None:
+        """No image of this instance is shown."""
+        self.selection.undecodable[found.sop_instance_uid] = reason
