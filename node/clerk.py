@@ -29,7 +29,8 @@ POLL_SECONDS = 0.05
 BATCH = 64
 OTHERS_BATCH = 8
 """Of what is not fresh only a few are read at a time, so that what is fresh never waits long for its turn."""
-OTHERS_SECONDS = 0.05
+OTHERS_SECONDS = 1.0
+"""And so rarely while something fresh is under way; else with half of the clerk's time."""
 OTHERS = (Lane.HISTORICAL, Lane.PRIOR)
 POSTPONED_SECONDS = 10.0
 
@@ -68,13 +69,16 @@ class Clerk:
     woken: threading.Event = field(default_factory=threading.Event)
     #: The last batch was full: go on without waiting.
     more: bool = False
+    #: When the lanes that are not fresh have their turn again.
+    leisure_at: float = 0.0
+    steady: Callable[[], float] = time.monotonic
     #: Row ids that cannot be read for now, and until when they are left alone.
     postponed: dict[int, float] = field(default_factory=dict)
 
     def run(self) -> None:
         """Round after round until stopped; a database that is away is waited for."""
         duties = (
-            Every(0.0, self.book_fresh), Every(OTHERS_SECONDS, self.book_others),
+            Every(0.0, self.book_fresh), Every(POLL_SECONDS, self.book_others_at_leisure),
             Every(0.1, self.versions.complete_fresh), Every(0.5, self.versions.complete_historical),
             Every(0.5, self.requeue),
             Every(10.0, self.bury), Every(60.0, self.anchor), Every(3600.0, self.tidy), *self.duties,
@@ -114,6 +118,13 @@ class Clerk:
         if self.more:
             return 0
         return self._book(next(filter(None, (self._waiting(lane, OTHERS_BATCH) for lane in OTHERS)), []))
+
+    def book_others_at_leisure(self) -> None:
+        """The same, as often as what is fresh leaves time for."""
+        begin = self.steady()
+        if begin >= self.leisure_at and self.book_others():
+            busy, end = self.versions.is_fresh_under_way(), self.steady()
+            self.leisure_at = end + (OTHERS_SECONDS if busy else end - begin)
 
     def _waiting(self, lane: Lane, limit: int) -> list[ReceivedInstance]:
         now = time.monotonic()

@@ -103,12 +103,19 @@ class Completion:
         with reading(self._engine) as connection:
             return list(connection.scalars(self._uncounted, {"at": self._clock.now(), "limit": limit}))
 
+    def is_fresh_under_way(self) -> bool:
+        """Whether a fresh study is being received, booked or worked on."""
+        return bool(self._load().busy)
+
     def room_for_historical(self) -> int:
-        """How many historical studies may start now: none while a fresh one is being received, booked or worked on."""
+        """How many historical studies may start now: none while a fresh one is under way."""
+        load = self._load()
+        at_once = 0 if load.busy else HISTORICAL_BETWEEN if load.lately else HISTORICAL_AT_ONCE
+        return max(0, at_once - int(load.others))
+
+    def _load(self) -> sa.Row[Any]:
         with reading(self._engine) as connection:
-            row = connection.execute(self._busy, {"at": self._clock.now()}).one()
-        at_once = 0 if row.busy else HISTORICAL_BETWEEN if row.lately else HISTORICAL_AT_ONCE
-        return max(0, at_once - int(row.others))
+            return connection.execute(self._busy, {"at": self._clock.now()}).one()
 
     def _find(self, statement: sa.Select[Any], limit: int) -> list[Due]:
         with reading(self._engine) as connection:

@@ -53,6 +53,10 @@ class Versions:
         room = self._completion.room_for_historical()
         return sum(self._start(one) for one in self._completion.due(Lane.HISTORICAL, room)) if room else 0
 
+    def is_fresh_under_way(self) -> bool:
+        """Whether a fresh study is being received, booked or worked on."""
+        return self._completion.is_fresh_under_way()
+
     def _start(self, due: Due) -> bool:
         row = due.row
         today = datetime.now(UTC).date().isoformat()

@@ -34,8 +34,9 @@ def desk(engine: sa.Engine, tmp_path: Path) -> ClerksDesk:
 
 @pytest.fixture
 def peer(engine: sa.Engine, data_dir: Path) -> Iterator[Announcer]:
-    """On both databases."""
-    with receiver(engine, data_dir) as node, announcer(node.port) as made:
+    """On both databases, each with one of the receive engines."""
+    kind = "fast" if engine.dialect.name == "sqlite" else "standard"
+    with receiver(engine, data_dir, receive={"engine": kind}) as node, announcer(node.port) as made:
         yield made
 
 

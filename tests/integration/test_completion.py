@@ -185,6 +185,25 @@ def test_what_is_fresh_is_booked_first_then_historical_then_priors(desk: ClerksD
     assert order == ["1.9.3", "1.9.2", "1.9.1"]
 
 
+def test_a_flood_is_read_a_little_at_a_time_while_a_fresh_study_is_under_way(desk: ClerksDesk) -> None:
+    def booked() -> int:
+        with desk.engine.connect() as connection:
+            return connection.scalar(sa.select(sa.func.count()).select_from(study).where(study.c.lane == "historical"))
+
+    desk.take(chest(STUDY))
+    for number in range(30):
+        desk.mailbox.receive(chest(f"1.9.{number}", StudyDate=LONG_AGO))
+    for seconds, number in ((0.0, 8), (0.9, 8), (0.1, 16)):
+        desk.clock.wait(seconds)
+        desk.clerk.book_others_at_leisure()
+        assert booked() == number
+    desk.complete()
+    finish(desk, STUDY)
+    for number in (24, 30):
+        desk.clerk.book_others_at_leisure()
+        assert booked() == number
+
+
 def test_instances_of_one_uid_keep_their_order_across_lanes(desk: ClerksDesk) -> None:
     first = desk.mailbox.receive(chest(STUDY, 1, StudyDate=LONG_AGO))
     corrected = desk.mailbox.receive(chest(STUDY, 1, PatientID="D2"))

@@ -84,7 +84,7 @@ class ClerksDesk:
             versions=self.versions, jobs=self.jobs,  # type: ignore[arg-type]  # the part of it that the clerk uses
             failed={"plan": lambda connection, arguments, failure: self.failures.append(
                 (arguments["study_instance_uid"], failure.reason))},
-            settings=config.delivery, data_dir=data_dir)
+            settings=config.delivery, data_dir=data_dir, steady=self.clock.steady)
 
     def take(self, *images: Dataset, **options: Any) -> list[int]:
         """Receive and book; the row ids."""
