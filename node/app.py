@@ -6,6 +6,7 @@ job engine nor torch, the clerk and the web no torch.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from node.stages.desk import Desk
 
 log = logging.getLogger(__name__)
+
+M_ARENA_MAX = -8
+"""A parameter of mallopt(3)."""
 
 NICENESS = {Role.RECEIVER: 0, Role.CLERK: 5, Role.WORKER: 5, Role.WEB: 5}
 """Reception goes first where cores are short: a modality that waits stops scanning, an analysis only comes later."""
@@ -101,6 +105,7 @@ def open_database(config: Config) -> sa.Engine:
 
 def run_receiver(base: Base) -> None:
     """Associations, instances, rows, audit."""
+    _share_arenas()
     from node import delivery
     from node.bell import Ringer
     from node.intake import Intake, lanes
@@ -120,6 +125,12 @@ def run_receiver(base: Base) -> None:
     port = server.start()
     _live(base, base.heartbeat(), {"port": port})
     server.stop()
+
+
+def _share_arenas() -> None:
+    """Let all threads of this process take memory from two heaps: glibc would give each association's thread
+    one of its own, and keep it."""
+    ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 def run_clerk(base: Base) -> None:

@@ -104,7 +104,7 @@ class CommitmentSCP(Section):
 class ReceiveSection(Section):
     """How instances are taken in."""
 
-    engine: Literal["standard", "fast"] = "standard"
+    engine: Literal["fast", "standard"] = "fast"
     processes: int = Field(1, ge=1, le=16)
     allowed_peers: tuple[Peer, ...] = (Peer(),)
     require_called_ae_title: bool = False

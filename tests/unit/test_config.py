@@ -96,7 +96,7 @@ def test_a_list_in_the_environment_that_is_no_json_is_named(monkeypatch) -> None
     ("node: {ae_title: SEVENTEEN_LETTERS}", "node.ae_title", "SEVENTEEN_LETTERS", "at most 16 characters"),
     ("study: {quiet_seconds: soon}", "study.quiet_seconds", "soon", "valid number"),
     ("node: {intended_use: fun}", "node.intended_use", "fun", "'research' or 'clinical'"),
-    ("receive: {engine: faster}", "receive.engine", "faster", "'standard' or 'fast'"),
+    ("receive: {engine: faster}", "receive.engine", "faster", "'fast' or 'standard'"),
     ("destinations: [{name: A, ae_title: B, host: h, port: 0}]", "destinations.0.port", "0", "greater than or equal"),
     ("reports: {kinds: [novel]}", "reports.kinds.0", "novel", "'measurement_report'"),
     ("delivery: {retry_seconds: []}", "delivery.retry_seconds", "[]", "at least one delay"),
