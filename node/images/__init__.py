@@ -8,6 +8,7 @@ from node.images.acquisitions import Acquisition, Excluded, Grouping, grouped
 from node.images.cines import cine
 from node.images.decoding import Limits
 from node.images.families import Family, family
+from node.images.gathering import resized
 from node.images.picture import picture
 from node.images.projection import projection
 from node.images.sampling import SampleRule, sample
@@ -33,6 +34,7 @@ __all__ = [
     "grouped",
     "picture",
     "projection",
+    "resized",
     "sample",
     "slide",
     "tone_for",

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.errors import StorageError, Undecodable
 from node.images.encapsulation import END_OF_IMAGE, encapsulated, fragments
@@ -144,7 +144,36 @@ def frame(image: StoredImage, index: int = 0) -> NDArray[Any]:
         raise Undecodable(f"the pixel data decodes to {decoded.ndim} dimensions, expected rows and columns")
     if decoded.ndim == 3:
         return partial_to_rgb(decoded) if options["raw"] else decoded
-    return decoded if decoded.dtype.kind == "f" else _masked(decoded, head)
+    return decoded if decoded.dtype.kind == "f" else masked(decoded, head)
+
+
+def native(image: StoredImage) -> NDArray[Any] | None:
+    """The first frame, (rows, columns), read as it is stored; None where it is compressed or not of that form.
+
+    Every bit as stored: :func:`masked` makes values of them.
+
+    Raises:
+        Undecodable: with the reason, such as truncation.
+        StorageError: the file cannot be read any more.
+    """
+    head = image.head
+    element, syntax = _pixel_element(image), _transfer_syntax(head)
+    _check_size(head, element.keyword)
+    _check_photometric(head, syntax)
+    bits = number(head, "BitsAllocated") or 0
+    plain = element.keyword == "PixelData" and bits in (8, 16) and number(head, "SamplesPerPixel") == 1
+    if not plain or syntax not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+        return None
+    _check_native_length(head, element, number(head, "NumberOfFrames") or 1)
+    rows, columns = number(head, "Rows") or 0, number(head, "Columns") or 0
+    kind = "i" if number(head, "PixelRepresentation") == 1 else "u"
+    try:
+        data = image.reader().read(frame_bits(head) // 8)
+    except OSError as error:
+        raise StorageError(f"{image.path.name}: cannot be read ({error.strerror}); look at node.data_dir") from error
+    if len(data) < frame_bits(head) // 8:
+        raise Undecodable(f"pixel data truncated: {len(data)} of {frame_bits(head) // 8} bytes")
+    return np.frombuffer(data, dtype=f"<{kind}{bits // 8}").reshape(rows, columns)
 
 
 def _options(head: Dataset, element: PixelElement, frames: int) -> dict[str, Any]:
@@ -225,7 +254,7 @@ def _encoded_frame(image: StoredImage, syntax: UID, index: int) -> bytes:
     return code
 
 
-def _masked(stored: NDArray[Any], image: Dataset) -> NDArray[Any]:
+def masked(stored: NDArray[Any], image: Dataset) -> NDArray[Any]:
     """Values without overlay bits or junk outside Bits Stored (PS3.5 section 8.1.1), sign extended."""
     width = stored.dtype.itemsize * 8
     bits = number(image, "BitsStored") or width

@@ -29,7 +29,7 @@ def projection(path: Path) -> ModelImage:
         image, stored = file.head, frame(file)
     pixels, tone = rendered(stored, image)
     drawn, aspect = squared(pixels, image)
-    laid, side_known, orient = upright(drawn, _patient_orientation(image))
+    laid, side_known, orient = upright(drawn, patient_orientation(image))
     padded, pad = square(laid)
     return ModelImage(
         pixels=padded,
@@ -42,6 +42,7 @@ def projection(path: Path) -> ModelImage:
     )
 
 
-def _patient_orientation(image: Dataset) -> list[str]:
+def patient_orientation(image: Dataset) -> list[str]:
+    """Patient Orientation value by value; empty where it is missing."""
     stated = value(image, "PatientOrientation")
     return str(stated).split("\\") if isinstance(stated, str) else [str(part).strip() for part in stated or ()]

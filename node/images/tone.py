@@ -19,7 +19,7 @@ from node.images.colour import eight_bits
 from node.images.lookup import Values, table_of, window_of
 from node.images.measured import MONOCHROME, Measured, Steps, measured
 from node.images.palette import palette_of
-from node.images.pixels import number, value
+from node.images.pixels import number, text, value
 
 Shade = Callable[[Measured, Dataset], tuple[tuple[Values, ...], Steps]]
 """Measured values to one channel or three, each 0 to 1, and the steps that made them."""
@@ -46,14 +46,17 @@ def rendered(
         return palette(stored), [Transform(name="palette", parameters=parameters)]
     if photometric not in MONOCHROME:
         raise Undecodable(f"Photometric Interpretation {photometric!r} is not supported")
-    grey, steps = _grey(stored, image, photometric, as_stored)
-    return np.repeat(grey[:, :, np.newaxis], 3, axis=2), steps
+    bright, steps = grey(stored, image, as_stored=as_stored)
+    return np.repeat(bright[:, :, np.newaxis], 3, axis=2), steps
 
 
-def _grey(stored: NDArray[Any], image: Dataset, photometric: str, as_stored: bool) -> tuple[NDArray[np.uint8], Steps]:
+def grey(
+    stored: NDArray[Any], image: Dataset, *, as_stored: bool = False
+) -> tuple[NDArray[np.uint8], Steps]:
+    """As :func:`rendered`, of a monochrome image: one channel, (rows, columns)."""
     found = measured(stored, image)
     shown, voi = _voi(found, image, as_stored and stored.dtype.kind != "f")
-    inverse, presentation = _presentation(image, photometric)
+    inverse, presentation = _presentation(image, text(image, "PhotometricInterpretation"))
     bright = np.rint((1.0 - shown if inverse else shown) * 255.0).astype(np.uint8)
     bright[found.padding] = 0
     return bright[found.index], [*found.steps, *voi, *presentation]

@@ -7,14 +7,13 @@ half-pixel centres, bilinear, then truncation to uint8. ``pil`` is what the mode
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
 from node.domain import ModelImage
 from node.errors import ConfigurationError, Undecodable
+from node.resizing import bilinear
 
 
 def model_pixels(image: ModelImage, side: int, resize: str) -> NDArray[np.uint8]:
@@ -31,7 +30,7 @@ def model_pixels(image: ModelImage, side: int, resize: str) -> NDArray[np.uint8]
         )
     if pixels.shape[0] == side:
         return pixels
-    return _tf(pixels, side) if resize == "tf" else _pil(pixels, side)
+    return bilinear(pixels, side) if resize == "tf" else _pil(pixels, side)
 
 
 def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -49,13 +48,6 @@ def square_side(size: object) -> int:
     if not isinstance(height, int) or height != width:
         raise ConfigurationError(f"the checkpoint's processor has size {size}, expected the same height and width")
     return height
-
-
-def _tf(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    planes = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float()
-    resized = functional.interpolate(planes, size=(side, side), mode="bilinear", align_corners=False, antialias=False)
-    truncated: NDArray[np.uint8] = resized[0].permute(1, 2, 0).to(torch.uint8).numpy()
-    return truncated
 
 
 def _pil(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

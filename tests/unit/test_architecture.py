@@ -16,7 +16,7 @@ PACKAGES = ("node", "handlers", "sr_writer")
 #: From the ground up: a module imports only from layers below its own. A folder counts as one module.
 LAYERS = (
     {"domain", "errors"},
-    {"config", "observability"},
+    {"config", "observability", "resizing"},
     {"interfaces"},
     {"database"},
     {"audit", "bell", "hosts", "jobs", "migrations", "roles", "schema", "tls"},
