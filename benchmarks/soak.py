@@ -2,8 +2,9 @@
 
     python benchmarks/soak.py [--engine fast] [--instances 20000] [--associations 20] [--parallel 5]
 
-Flat means that the median of the last quarter of the samples is at most SLACK above that of the second quarter, and
-that the receiver at rest afterwards has at most AFTERWARDS more than at rest before. At the end every instance is
+Flat means that the median of the last quarter of the samples is at most SLACK above that of the third quarter, and
+that the receiver at rest afterwards has at most AFTERWARDS more than at rest before. The first half fills the page
+caches of the database connections and the arenas of the allocator, one per thread. At the end every instance is
 looked for in the database and compared on the disk.
 """
 
@@ -29,7 +30,7 @@ from benchmarks.receiving.receivers import ENGINES, NotReceived, Running, ours, 
 from benchmarks.receiving.tables import table
 from benchmarks.receiving.workloads import Kind
 
-SLACK = Usage(pss_mb=5.0, threads=1, descriptors=4)
+SLACK = Usage(pss_mb=4.0, threads=1, descriptors=4)
 AFTERWARDS = Usage(pss_mb=20.0, threads=2, descriptors=15)
 """Five database connections stay in the pool, and memory once used for buffers is not all given back."""
 
@@ -152,9 +153,9 @@ def shown(before: Usage, samples: Sequence[Sample], after: Usage) -> str:
 def growth(before: Usage, samples: Sequence[Sample], after: Usage) -> list[str]:
     """What is not flat, as the head of this file says; nothing is well."""
     quarter = max(1, len(samples) // 4)
-    second = middle([one.usage for one in samples[quarter:2 * quarter]] or [samples[0].usage])
+    third = middle([one.usage for one in samples[-2 * quarter:-quarter]] or [samples[0].usage])
     last = middle([one.usage for one in samples[-quarter:]])
-    return [*beyond("from the second quarter to the last", second, last, SLACK),
+    return [*beyond("from the third quarter to the last", third, last, SLACK),
             *beyond("from before to after", before, after, AFTERWARDS)]
 
 
