@@ -18,6 +18,7 @@ from node.config import DeliverySection
 from node.database import transaction
 from node.domain import JSON, InstanceState, Lane, ReceivedInstance
 from node.errors import NodeError, StorageError
+from node.intake import underway
 from node.jobs import DeadJob, Failure, Jobs
 from node.stages import pictures
 from node.studies import Studies
@@ -32,6 +33,8 @@ OTHERS_BATCH = 8
 OTHERS_SECONDS = 1.0
 """And so rarely while something fresh is under way; else with half of the clerk's time."""
 OTHERS = (Lane.HISTORICAL, Lane.PRIOR)
+FORGOTTEN = (roles.forget_gone, announcements.forget_old, underway.forget_gone)
+"""What removes rows that nobody will ask for again."""
 POSTPONED_SECONDS = 10.0
 
 
@@ -206,7 +209,7 @@ class Clerk:
     def tidy(self) -> int:
         """Remove what runs and processes that ended badly left behind."""
         with transaction(self.engine) as connection:
-            rows = roles.forget_gone(connection) + announcements.forget_old(connection)
+            rows = sum(forget(connection) for forget in FORGOTTEN)
         return rows + pictures.sweep(self.data_dir)
 
 

@@ -97,10 +97,11 @@ class Studies:
         return {row.study_instance_uid for row in rows if row.id in evidence}
 
     def _reopen(self, connection: sa.Connection, studies: set[str], at: float) -> None:
-        """A study whose evidence was taken away gets a new version, whatever replaced it."""
+        """A study whose evidence was taken away gets a new version, whatever replaced it; a prior never had one."""
         if studies:
+            analysed = study.c.lane != Lane.PRIOR.value
             connection.execute(
-                sa.update(study).where(study.c.study_instance_uid.in_(studies), ~study.c.open)
+                sa.update(study).where(study.c.study_instance_uid.in_(studies), ~study.c.open, analysed)
                 .values(open=True, opened_at=at, last_received_at=at))
 
     def _is_sent_after_all(self, connection: sa.Connection, arrival: Arrival) -> bool:

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 LONG_SECONDS = 1.0
 """What takes longer is told, and told again so often. The clerk forgets what it did not hear of for ten."""
+GONE_SECONDS = 3600.0
 
 
 class Underway:
@@ -96,6 +97,11 @@ class Underway:
             known = sa.update(arriving).where(mine, arriving.c.association == association).values(**values)
             if connection.execute(known).rowcount == 0:
                 insert_ignore(connection, arriving, slot=self._slot, association=association, **values)
+
+
+def forget_gone(connection: sa.Connection) -> int:
+    """Remove what receivers left behind that were killed and did not start again; how many rows."""
+    return connection.execute(sa.delete(arriving).where(arriving.c.beat_at < now() - GONE_SECONDS)).rowcount
 
 
 class Watch:

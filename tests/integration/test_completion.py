@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from node.database import audit_event, run, series, study, transaction
 from node.domain import Lane
 from tests.tools.desk_of_clerk import ClerksDesk
-from tests.tools.instances import chest
+from tests.tools.instances import chest, rejection_note
 
 STUDY, OTHER = "1.2.3", "1.2.4"
 LONG_AGO = f"{date.today() - timedelta(days=30):%Y%m%d}"
@@ -299,6 +299,14 @@ def test_a_prior_is_kept_and_never_analysed(desk: ClerksDesk) -> None:
     assert (desk.instance(row).state, desk.study(STUDY).lane, desk.study(STUDY).open) == ("accepted", "prior", False)
     desk.clock.wait(2 * FORCED)
     assert (desk.versions.complete_due(), desk.runs(STUDY)) == (0, [])
+
+
+def test_a_prior_that_is_corrected_or_rejected_is_not_analysed_either(desk: ClerksDesk) -> None:
+    image = chest(STUDY)
+    desk.take(image, move_originator="AINODE")
+    desk.take(chest(STUDY, PatientID="D2"), rejection_note(STUDY, 7, image), move_originator="AINODE")
+    desk.clock.wait(2 * FORCED)
+    assert (desk.versions.complete_due(), desk.study(STUDY).open) == (0, False)
 
 
 def test_a_prior_that_is_sent_after_all_becomes_fresh(desk: ClerksDesk) -> None:
