@@ -14,19 +14,20 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.errors import StorageError, Undecodable
+from node.images.codestreams import FrameSize, bare, require_size
 from node.images.encapsulation import END_OF_IMAGE, encapsulated, fragments
 from node.images.files import PixelElement, StoredImage, opened
 from node.images.ybr import PARTIAL, partial_to_rgb
 
 FOREIGN = (
-    ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, InvalidDicomError, LookupError,
-    MemoryError, RuntimeError, TypeError, ValueError, struct.error, zlib.error,
+    ArithmeticError, AssertionError, AttributeError, BytesLengthException, EOFError, ImportError, InvalidDicomError,
+    LookupError, MemoryError, RuntimeError, TypeError, ValueError, struct.error, zlib.error,
 )
 """What pydicom and its plugins raise on data they cannot handle; RecursionError is a RuntimeError."""
 LARGEST_FRAME = 1 << 30
@@ -39,6 +40,10 @@ HALVED = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})
 ENDS_WITH_EOI = ("1.2.840.10008.1.2.4.5", "1.2.840.10008.1.2.4.7", "1.2.840.10008.1.2.4.8",
                  "1.2.840.10008.1.2.4.9", "1.2.840.10008.1.2.4.20")
 """Syntaxes whose code streams end with FF D9."""
+
+JPEG_2000 = ("1.2.840.10008.1.2.4.9", "1.2.840.10008.1.2.4.20")
+PLUGINS = ("pyjpegls", "pylibjpeg", "pydicom")
+"""Decoders in the order of preference. GDCM is not among them: broken JPEG makes it end the process."""
 
 NAMES = {
     "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
@@ -137,7 +142,8 @@ def frame(image: StoredImage, index: int = 0) -> NDArray[Any]:
             else:
                 code = encapsulated(_encoded_frame(image, syntax, index))
                 options["number_of_frames"] = 1
-                decoded, _ = get_decoder(syntax).as_array(code, index=0, **options)
+                decoded, _ = get_decoder(syntax).as_array(
+                    code, index=0, decoding_plugin=_plugin_for(syntax), **options)
     except OSError as error:
         raise StorageError(f"{image.path.name}: cannot be read ({error.strerror}); look at node.data_dir") from error
     if decoded.ndim not in (2, 3):
@@ -200,13 +206,23 @@ def _transfer_syntax(head: Dataset) -> UID:
     syntax = UID(str(getattr(head, "file_meta", Dataset()).get("TransferSyntaxUID", "")))
     if not syntax:
         raise Undecodable("no Transfer Syntax UID in the file meta information")
-    try:
-        usable = get_decoder(syntax).is_available
-    except NotImplementedError:
-        usable = False
-    if not usable:
+    if not _is_decodable(syntax):
         raise Undecodable(f"no decoder for transfer syntax {syntax} ({NAMES.get(syntax, syntax.name)})")
     return syntax
+
+
+def _is_decodable(syntax: UID) -> bool:
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        return False
+    return bool(_plugin_for(syntax)) if decoder.is_encapsulated else decoder.is_available
+
+
+def _plugin_for(syntax: UID) -> str:
+    """The decoder to use, one per syntax; empty where there is none."""
+    available = get_decoder(syntax).available_plugins
+    return next((plugin for plugin in PLUGINS if plugin in available), "")
 
 
 def _check_size(head: Dataset, keyword: str) -> None:
@@ -251,7 +267,10 @@ def _encoded_frame(image: StoredImage, syntax: UID, index: int) -> bytes:
         raise Undecodable("Pixel Data holds no frame" if not index else f"Pixel Data holds no frame {index + 1}")
     if syntax.startswith(ENDS_WITH_EOI) and END_OF_IMAGE not in code[-64:]:
         raise Undecodable(f"pixel data truncated: no end of image marker in {len(code)} compressed bytes")
-    return code
+    if syntax.startswith(ENDS_WITH_EOI):
+        rows, columns, samples = (number(image.head, name) or 0 for name in ("Rows", "Columns", "SamplesPerPixel"))
+        require_size(code, FrameSize(rows=rows, columns=columns, components=samples))
+    return bare(code) if syntax.startswith(JPEG_2000) else code
 
 
 def masked(stored: NDArray[Any], image: Dataset) -> NDArray[Any]:

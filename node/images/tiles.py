@@ -81,7 +81,7 @@ def _listed(head: Dataset) -> TileIndex:
     found: list[tuple[int, int, int]] = []
     first: tuple[str, float] | None = None
     for place, item in enumerate(value(head, "PerFrameFunctionalGroupsSequence") or (), start=1):
-        position = item.PlanePositionSlideSequence[0]
+        position = (value(item, "PlanePositionSlideSequence") or (Dataset(),))[0]
         paths = value(item, "OpticalPathIdentificationSequence")
         plane = (text(paths[0], "OpticalPathIdentifier") if paths else "",
                  round(float(value(position, "ZOffsetInSlideCoordinateSystem") or 0.0), 6))
