@@ -42,6 +42,7 @@ class Form:
     modality: Literal["DX", "CR"] = "DX"
     photometric: Literal["MONOCHROME1", "MONOCHROME2"] = "MONOCHROME2"
     bits_stored: int = 12
+    signed: bool = False  #: two's complement, half the range below zero
     voi: Voi = Voi.LINEAR
     transfer_syntax: UID = ExplicitVRLittleEndian
     slope: float = 1.0
@@ -58,6 +59,11 @@ class Form:
             raise ValueError("a VOI LUT is drawn for stored values, so without Rescale Slope and Intercept")
         if not 10 <= self.bits_stored <= 16:
             raise ValueError(f"bits_stored {self.bits_stored}: choose 10 to 16")
+
+    @property
+    def shift(self) -> int:
+        """What a stored value is less than its count from black: half the range where values are signed."""
+        return 2 ** (self.bits_stored - 1) if self.signed else 0
 
     @classmethod
     def of(cls, seed: int) -> Form:
@@ -91,14 +97,15 @@ def encode(image: Field, form: Form, dataset: Dataset) -> None:
     dataset.PhotometricInterpretation = form.photometric
     dataset.Rows, dataset.Columns = image.shape
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, form.bits_stored, form.bits_stored - 1
-    dataset.PixelRepresentation = 0
+    dataset.PixelRepresentation = int(form.signed)
     if form.modality == "DX" or (form.slope, form.intercept) != (1.0, 0.0):
         dataset.RescaleIntercept, dataset.RescaleSlope = form.intercept, form.slope
         dataset.RescaleType = "US"
     if form.modality == "DX":
         dataset.PresentationLUTShape = "INVERSE" if form.photometric == "MONOCHROME1" else "IDENTITY"
     stored = _stored(shown.astype(np.float64), form, full, dataset)
-    dataset.PixelData = np.clip(np.rint(stored), 0, full).astype("<u2").tobytes()
+    # PS3.5 8.1.1: what lies above the stored bits of a signed value is its sign, so 16 bits hold it as it is.
+    dataset.PixelData = (np.clip(np.rint(stored), 0, full).astype(np.int64) - form.shift).astype("<u2").tobytes()
     dataset["PixelData"].VR = "OW"
 
 
@@ -109,7 +116,7 @@ def _stored(shown: NDArray[np.float64], form: Form, full: int, dataset: Dataset)
         stretched: NDArray[np.float64] = (shown - low) / max(high - low, 1e-6) * full
         return stretched
     if form.voi is Voi.LUT:
-        return _with_lut(shown, full, dataset)
+        return _with_lut(shown, form, full, dataset)
     if form.voi is Voi.SIGMOID:
         # 4 / width * (x - centre) is the logit of what is shown; +-5.5 of it must fit in the stored range.
         centre, width = full / 2, full / 5.5 * 2 * 0.98
@@ -135,8 +142,8 @@ def _stored(shown: NDArray[np.float64], form: Form, full: int, dataset: Dataset)
 
 
 def _set_window(dataset: Dataset, form: Form, centres: list[float], widths: list[float]) -> None:
-    """Windows given in stored values, written in modality units."""
-    dataset.WindowCenter = [_short(c * form.slope + form.intercept) for c in centres]
+    """Windows given in counts from black, written in modality units."""
+    dataset.WindowCenter = [_short((c - form.shift) * form.slope + form.intercept) for c in centres]
     dataset.WindowWidth = [_short(w * form.slope) for w in widths]
 
 
@@ -145,12 +152,12 @@ def _short(value: float) -> float:
     return round(float(value), 4)
 
 
-def _with_lut(shown: NDArray[np.float64], full: int, dataset: Dataset) -> NDArray[np.float64]:
+def _with_lut(shown: NDArray[np.float64], form: Form, full: int, dataset: Dataset) -> NDArray[np.float64]:
     """Values stored along a curve, and the table with one entry per stored value that bends it back."""
     curve = np.rint(np.linspace(0, 1, full + 1) ** 1.5 * 65535).astype("<u2")
     item = Dataset()
     # A descriptor of 0 entries means 65536 (C.11.2.1.1).
-    item.add_new("LUTDescriptor", "US", [(full + 1) % 2**16, 0, 16])
+    item.add_new("LUTDescriptor", "SS" if form.signed else "US", [(full + 1) % 2**16, -form.shift, 16])
     item.LUTExplanation = "BENT"
     item.add_new("LUTData", "OW", curve.tobytes())
     dataset.VOILUTSequence = [item]

@@ -71,7 +71,7 @@ def drawn_dataset(
 ) -> FileDataset:
     """One chest study of one image. `priority` is written as Requested Procedure Priority, as some modalities do."""
     form = form or Form.of(seed)
-    dataset = _chest_dataset(phantom_of(seed, form, findings), form, salt, taken or datetime.now())
+    dataset = chest_dataset(phantom_of(seed, form, findings), form, salt, taken or datetime.now())
     if accession is not None:
         dataset.AccessionNumber = accession
     if priority is not None:
@@ -79,7 +79,8 @@ def drawn_dataset(
     return dataset
 
 
-def _chest_dataset(phantom: Phantom, form: Form, salt: str, taken: datetime) -> FileDataset:
+def chest_dataset(phantom: Phantom, form: Form, salt: str, taken: datetime) -> FileDataset:
+    """A drawn chest, stored in a form."""
     dataset = _study(phantom.seed, form, salt, taken)
     _chest(dataset)
     encode(phantom.image, form, dataset)
@@ -110,7 +111,7 @@ def write_studies(folder: Path, count: int, seed: int, today: date, salt: str | 
     for each in range(seed, seed + count):
         form = Form.of(each)
         phantom = phantom_of(each, form)
-        dataset = _chest_dataset(phantom, form, salt, taken)
+        dataset = chest_dataset(phantom, form, salt, taken)
         file = f"drawn-{each:07d}.dcm"
         dataset.save_as(folder / file, enforce_file_format=True)
         found = tuple(_truth(drawn) for drawn in phantom.findings)

@@ -1,6 +1,7 @@
-"""Train both demo models and measure them: python -m node.demo.train --out DIR [--stage triage|findings|measure|all].
+"""Train both demo models and measure them: python -m node.demo.train --out DIR [--stage NAME].
 
-One thread, fixed seeds, some 35 CPU minutes in all. DIR becomes what node/demo holds: checkpoints/medsiglip-demo,
+Stages: triage, then words (sides and language, on top of a triage model in DIR), findings, measure; or all of them.
+One thread, fixed seeds, some 40 CPU minutes in all. DIR becomes what node/demo holds: checkpoints/medsiglip-demo,
 checkpoints/medgemma-demo and metrics.json. `--cache` keeps the drawn phantoms between runs.
 """
 
@@ -20,7 +21,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, SiglipModel, SiglipTokenizer
 
-from node.demo import train_findings, train_triage
+from node.demo import train_findings, train_sides, train_text, train_triage
 from node.demo.dataset import Examples, Split, examples
 from node.demo.evaluate import (
     PromptVectors,
@@ -32,15 +33,20 @@ from node.demo.evaluate import (
     triage_scores,
 )
 from node.demo.evaluate_findings import answers, compare
+from node.demo.evaluate_prompts import image_vectors, paraphrases, sides
 from node.demo.evaluate_served import served
 from node.demo.phantom import FINDINGS
+from node.demo.train_directions import directions
 from node.inference.identity import scorer_sha256
 from node.inference.prompt_sets import load_prompt_set
 
 TRIAGE, ANSWERS = "medsiglip-demo", "medgemma-demo"
 TRAINING = 32_000
+SIDES_SOUGHT_IN = 16_000
 MEASURED = 1_000
 WATCHED = 300
+STAGES = ("triage", "words", "findings")
+VERSIONS = {TRIAGE: "2", ANSWERS: "1"}
 NOTICE = "SYNTHETIC DEMO MODEL, NOT FOR CLINICAL USE"
 
 
@@ -52,7 +58,8 @@ def log(message: str) -> None:
 
 def describe(folder: Path, name: str) -> None:
     """What the node reads about a checkpoint before it loads it."""
-    told = {"name": name, "version": "1", "demo": True, "intended_use": NOTICE, "prompt_sets": ["demo-chest"]}
+    told = {"name": name, "version": VERSIONS[name], "demo": True, "intended_use": NOTICE}
+    told["prompt_sets"] = ["demo-chest"]
     _write(folder / "ainode.json", told)
 
 
@@ -84,12 +91,30 @@ def train_stage(stage: str, out: Path, cache: Path) -> None:
         described: dict[str, Any] = {"seed": train_triage.SEED, "batch": train_triage.BATCH}
         record(out, "triage", described | {"steps": train_triage.STEPS, "training_cpu_seconds": round(cpu)})
         describe(triage, TRIAGE)
+    elif stage == "words":
+        teach(triage, data, out)
     else:
         spent = train_findings.train(data, watched, triage, findings, log)
         steps = {phase.name: phase.steps for phase in train_findings.PHASES}
         described = {"seed": train_findings.SEED, "batch": train_findings.BATCH, "steps": steps}
         record(out, "findings", described | {"training_cpu_seconds": spent})
         describe(findings, ANSWERS)
+
+
+def teach(folder: Path, data: Examples, out: Path) -> None:
+    """Teach the triage model in `folder` sides, then language; a changed tokenizer replaces its own."""
+    model = SiglipModel.from_pretrained(folder, dtype=torch.float32).eval()
+    sought = first(data, SIDES_SOUGHT_IN)
+    core = train_text.core_directions(model, SiglipTokenizer.from_pretrained(folder))
+    towards = directions(core, image_vectors(model, sought.images), sought.sides)
+    seconds = {"sides": round(train_sides.train(model, data, towards, log))}
+    tokenizer = train_text.build_tokenizer(folder)
+    taught = train_text.with_vocabulary(model, tokenizer)
+    seconds["text"] = round(train_text.train(taught, tokenizer, towards, log))
+    train_triage.save(taught, tokenizer, folder)
+    describe(folder, TRIAGE)
+    steps = {"sides": train_sides.STEPS, "text": train_text.STEPS}
+    record(out, "words", {"steps": steps, "training_cpu_seconds": seconds})
 
 
 def _seeds() -> dict[str, int]:
@@ -124,6 +149,12 @@ def measure_triage(out: Path, cache: Path, count: int = MEASURED) -> None:
     }
     record(out, "triage", measured)
     log(json.dumps(measured, indent=1))
+    images = image_vectors(model, held_out.images)
+    tokenizer = SiglipTokenizer.from_pretrained(folder)
+    known = paraphrases(model, tokenizer, images, held_out.present)
+    known["sides"] = sides(model, tokenizer, images, held_out)
+    record(out, "words", known)
+    log(json.dumps(known, indent=1))
 
 
 def measure_findings(out: Path, cache: Path, count: int = MEASURED) -> None:
@@ -144,17 +175,18 @@ def main() -> None:
     """Run the stages asked for, in their order."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints/ and metrics.json")
-    parser.add_argument("--stage", choices=("triage", "findings", "measure", "all"), default="all")
+    parser.add_argument("--stage", choices=(*STAGES, "measure", "all"), default="all")
     parser.add_argument("--cache", type=Path, help="folder for drawn phantoms (default: a temporary one)")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         cache = asked.cache or Path(temporary)
-        for stage, measure in (("triage", measure_triage), ("findings", measure_findings)):
+        for stage in STAGES:
             if asked.stage in (stage, "all"):
                 train_stage(stage, asked.out, cache)
-            checkpoint = asked.out / "checkpoints" / (TRIAGE if stage == "triage" else ANSWERS)
-            if asked.stage in (stage, "measure", "all") and checkpoint.exists():
+        for stage, name, measure in (("words", TRIAGE, measure_triage), ("findings", ANSWERS, measure_findings)):
+            wanted = asked.stage in (stage, "measure", "all")
+            if wanted and (asked.out / "checkpoints" / name).exists():
                 measure(asked.out, cache)
 
 

@@ -1,7 +1,7 @@
 """The words of the demo models: prompts the triage model was trained on, answers the findings model gives.
 
-The toy text tower knows these templates and nothing else (an unseen pair of templates can invert a score), so the
-prompt set `demo-chest` takes its prompts from here, and a test holds it to that.
+These are the phrases that image and text tower learned together. The text tower was then taught many more ways to say
+the same (node.demo.phrases); the prompt set `demo-chest` still takes its prompts from here, and a test holds it so.
 """
 
 from __future__ import annotations
