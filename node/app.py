@@ -27,6 +27,7 @@ from node.domain import DEMO_NOTICE, RESEARCH_NOTICE, AuditEvent, CommitmentRepo
 from node.errors import StorageError
 from node.interfaces import FindingsModel, Put, TriageModel
 from node.observability import supervised_thread
+from node.quiet_series import QuietSeries
 from node.roles import Heartbeat, Role, Slot, take_slot
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ def run_clerk(base: Base) -> None:
     jobs.start({Queue.REPORT: 4, Queue.SEND: 8})
     clock = Clock()
     completion = Completion(base.engine, config.study, clock)
+    quiet = QuietSeries(base.engine, config.study, jobs.put, clock)
     studies = Studies(chain, config.study, Hooks(
         eligible=lambda head, caller: planning.eligible_late(
             config.pipelines, desk.prompt_sets, desk.today(), head, caller),
@@ -175,7 +177,8 @@ def run_clerk(base: Base) -> None:
         engine=base.engine, chain=chain, jobs=jobs, failed={job.name: job.failed for job in known},
         settings=config.delivery, data_dir=config.node.data_dir, studies=studies,
         versions=Versions(base.engine, chain, config.study, jobs.put, clock, completion),
-        duties=[*(Every(1.0, one.turn) for one in rounds), Every(0.2, relay.turn), Every(3600.0, relay.tidy)],
+        duties=[*(Every(1.0, one.turn) for one in rounds), Every(0.2, quiet.put_forward),
+                Every(0.2, relay.turn), Every(3600.0, relay.tidy)],
         arrivals=arrivals.Arrivals(base.engine, config.node.data_dir))
     bell = Bell(clerk.woken)
     supervised_thread("bell", bell.listen, base.fail)

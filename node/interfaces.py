@@ -131,10 +131,10 @@ class Counter(Protocol):
 
 
 class Put(Protocol):
-    """Enqueues a job in the caller's transaction; a key that was ever used is not run again."""
+    """Enqueues a job in the caller's transaction; a key that was ever used is not run again. Low numbers run first."""
 
     def __call__(
-        self, connection: sa.Connection, *, stage: str, key: str, priority: Priority, arguments: JSON,
+        self, connection: sa.Connection, *, stage: str, key: str, priority: int, arguments: JSON,
         delay_seconds: float = 0, partition: str = "", after: str = "",
     ) -> None:
         """``partition`` groups jobs of a queue that has a limit per group, such as deliveries per destination.

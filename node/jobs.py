@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, SQLAlchemyDatasource
 from dbos import error as dbos_error
 
-from node.domain import JSON, Priority
+from node.domain import JSON
 from node.errors import DeviceLost, NodeError, StorageError
 
 log = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ class Jobs:
         DBOS.destroy(workflow_completion_timeout_sec=timeout_seconds)
 
     def put(
-        self, connection: sa.Connection, *, stage: str, key: str, priority: Priority, arguments: JSON,
+        self, connection: sa.Connection, *, stage: str, key: str, priority: int, arguments: JSON,
         delay_seconds: float = 0, partition: str = "", after: str = "",
     ) -> None:
         """Enqueue in the caller's transaction. A key that was ever used is not run again.

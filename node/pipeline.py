@@ -27,6 +27,7 @@ from node.domain import (
 )
 from node.jobs import Failure, Queue
 from node.jobs import Stage as Job
+from node.quiet_series import EARLY_SERIES
 from node.stages import analysis, early, planning, reading, reporting, sending
 from node.stages.desk import Desk, RunRef, RunState, read_run
 
@@ -71,12 +72,16 @@ BEFORE_RANK = ("plan", "decode", "triage", "rank")
 RETRY_SECONDS = (5.0, 30.0, 120.0, 600.0, 600.0, 600.0)
 """When a stage is put again after a failure that may pass by itself."""
 
-QUEUE_OF = {stage.name: stage.queue for stage in SEQUENCE} | {EARLY: Queue.TRIAGE} | sending.QUEUE_OF
+QUEUE_OF = {
+    **{stage.name: stage.queue for stage in SEQUENCE}, EARLY: Queue.TRIAGE, EARLY_SERIES: Queue.TRIAGE,
+    **sending.QUEUE_OF}
 
 
 def jobs(desk: Desk) -> list[Job]:
     """Every stage as a job, in order, with early triage first."""
-    return [_early_job(desk), *(_job(desk, stage) for stage in SEQUENCE)]
+    at_once, quiet = (_early_job(desk, EARLY, early.early, "instance_id"),
+                      _early_job(desk, EARLY_SERIES, early.early_series, "series_instance_uid"))
+    return [at_once, quiet, *(_job(desk, stage) for stage in SEQUENCE)]
 
 
 def _job(desk: Desk, stage: Stage) -> Job:
@@ -144,7 +149,7 @@ def _told(name: str, result: JSON) -> JSON:
         return {"ended": result["reason"]}
     kept = {
         "plan": ("pipeline", "prompt_set", "eligible", "declined"), "decode": ("decoded", "undecodable"),
-        "triage": ("scores", "reused"), "rank": ("ai_priority", "decisive", "decisive_frame", "images"),
+        "triage": ("scores", "reused"), "rank": ("ai_priority", "decisive", "decisive_frame", "images", "changed"),
         "findings": ("state", "reason"),
         "guard": ("findings_state", "guardrails"), "write": ("withheld", "failed"),
         "deliver": ("destinations", "blocked"), "notify": ("channels",),
@@ -200,12 +205,12 @@ def _fail(desk: Desk, connection: sa.Connection, ref: RunRef, name: str, failure
               extra={"action": "stage.failed", "study": ref.study_instance_uid, "stage": name})
 
 
-def _early_job(desk: Desk) -> Job:
+def _early_job(desk: Desk, name: str, work: Callable[[Desk, JSON], JSON], what: str) -> Job:
     def commit(connection: sa.Connection, arguments: JSON, result: JSON) -> None:
         told = {"reason": result["reason"]} if result.get("end") else {"scores": result["scores"]}
         audit.append(connection, desk.chain, AuditEvent(
             action="stage.early", study_instance_uid=arguments["study_instance_uid"],
-            detail={"instance": arguments["instance_id"], **told}))
+            detail={what.partition("_")[0]: arguments[what], **told}))
         if not result.get("end"):
             early.commit_early(desk, connection, arguments["study_instance_uid"], result)
 
@@ -213,10 +218,10 @@ def _early_job(desk: Desk) -> Job:
         """Completion scores the image again and reports what is wrong."""
         audit.append(connection, desk.chain, AuditEvent(
             action="stage.failed", study_instance_uid=arguments["study_instance_uid"],
-            detail={"stage": EARLY, "instance": arguments["instance_id"], "error": failure.error,
+            detail={"stage": name, what.partition("_")[0]: arguments[what], "error": failure.error,
                     "reason": failure.reason}))
 
-    return Job(name=EARLY, queue=Queue.TRIAGE, work=lambda arguments: early.early(desk, arguments),
+    return Job(name=name, queue=QUEUE_OF[name], work=lambda arguments: work(desk, arguments),
                commit=commit, failed=failed)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from node import worklist
+from node.database import reading
 from node.domain import (
     JSON,
     EntryState,
@@ -26,7 +27,7 @@ from node.domain import (
 )
 from node.errors import ModelUnavailable
 from node.interfaces import TriageModel
-from node.stages import scores, selection
+from node.stages import changes, scores, selection
 from node.stages.desk import Desk, RunRef, RunState, dump, load_run, parse
 from node.stages.pictures import Key
 
@@ -143,9 +144,12 @@ def rank(desk: Desk, ref: RunRef) -> JSON:
     result: TriageResult = parse(TriageResult, state.results["triage"]["triage"])
     place = None if state.historical else ai_priority(result)
     decisive, frame = decisive_image(result)
+    with reading(desk.engine) as connection:
+        before = worklist.entry(connection, ref.study_instance_uid)
     received_at = {found.sop_instance_uid: found.received_at.timestamp() for found in state.evidence}
     return {"ai_priority": None if place is None else int(place), "decisive": decisive,
             "decisive_frame": frame, "images": len(state.results["decode"]["decoded"]),
+            "changed": changes.since_provisional(before, ref.version, place, shown(result)),
             "decisive_at": received_at.get(decisive)}
 
 
@@ -159,5 +163,5 @@ def commit_rank(_desk: Desk, connection: sa.Connection, ref: RunRef, state: RunS
         ai_priority=None if place is None else Priority(place), findings=shown(triaged),
         findings_state=FindingsState.PENDING, report_state=ReportState.PENDING,
         decisive_at=result["decisive_at"], demo_model=triaged.model.demo, dossier={
-            "images_analysed": result["images"],
+            "images_analysed": result["images"], "changed": result["changed"],
             "decisive_image": {"sop_instance_uid": result["decisive"], "frame": result["decisive_frame"]}})

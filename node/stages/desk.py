@@ -53,6 +53,10 @@ class Desk:
     def limits(self) -> Limits:
         return Limits(most=self.config.models.triage.max_images)
 
+    @property
+    def early_limits(self) -> Limits:
+        return Limits(most=self.limits.most, early=self.config.models.triage.early_images)
+
     def pipeline(self, name: str) -> PipelineSection:
         """The configured pipeline of that name; a run may outlive a change of configuration."""
         for section in self.config.pipelines:

@@ -10,12 +10,17 @@ import sqlalchemy as sa
 
 from node import header, routing, worklist
 from node.arrivals import evidence_of
+from node.config import PipelineSection
 from node.database import instance, reading, score, study
-from node.domain import JSON, EntryState, ImageScore, Lane, Priority, ReceivedInstance
+from node.domain import JSON, EntryState, ImageHead, ImageScore, InstanceState, Lane, Priority, ReceivedInstance
 from node.interfaces import TriageModel
 from node.stages import scores, selection
 from node.stages.analysis import ScoredImage, ai_priority, combine, decisive_image, shown, triage_model
 from node.stages.desk import Desk
+from node.stages.selection import Limits
+
+JUDGED = 3
+"""Instances of a series that tell whether any model may look at it."""
 
 
 def early(desk: Desk, arguments: JSON) -> JSON:
@@ -30,11 +35,47 @@ def early(desk: Desk, arguments: JSON) -> JSON:
     reason = routing.decline(head, eligibility, desk.today())
     if reason:
         return {"end": True, "reason": reason}
-    return _scored(desk, section.prompt_set, found, Priority(arguments["priority"]))
+    return _scored(desk, section.prompt_set, found, Priority(arguments["priority"]), desk.limits)
 
 
-def _scored(desk: Desk, prompt_set: str, found: Sequence[ReceivedInstance], priority: Priority) -> JSON:
-    selected = selection.select(desk.data_dir, found, desk.limits)
+def early_series(desk: Desk, arguments: JSON) -> JSON:
+    """Score a few slices of a quiet series; nothing any more when its study is complete."""
+    uid = arguments["study_instance_uid"]
+    with reading(desk.engine) as connection:
+        version = connection.scalars(sa.select(study.c.version).where(study.c.study_instance_uid == uid)).one()
+        ids = connection.scalars(sa.select(instance.c.id).where(
+            instance.c.study_instance_uid == uid, instance.c.series_instance_uid == arguments["series_instance_uid"],
+            instance.c.state == InstanceState.ACCEPTED.value, instance.c.evidence).order_by(instance.c.id)).all()
+        found = evidence_of(connection, ids)
+    if version != arguments["version"]:
+        return {"end": True, "reason": "the study is complete"}
+    section, reason = _judged(desk, found[:: max(1, len(found) // JUDGED)])
+    if section is None or reason:
+        return {"end": True, "reason": reason}
+    eligibility = desk.prompt_sets[section.prompt_set].eligibility
+    eligible = [one for one in found if not routing.decline(_head(desk, one), eligibility, desk.today())]
+    return _scored(desk, section.prompt_set, eligible, Priority.HISTORICAL, desk.early_limits)
+
+
+def _judged(desk: Desk, some: Sequence[ReceivedInstance]) -> tuple[PipelineSection | None, str]:
+    """The pipeline for a series, by a few of its instances, or why none of them may be looked at."""
+    heads = [_head(desk, one) for one in some]
+    section = routing.pipeline_for(heads, [one.calling_ae_title for one in some], desk.config.pipelines)
+    if section is None:
+        return None, "no pipeline"
+    eligibility = desk.prompt_sets[section.prompt_set].eligibility
+    reasons = [routing.decline(head, eligibility, desk.today()) for head in heads]
+    return section, "" if "" in reasons else reasons[0]
+
+
+def _head(desk: Desk, found: ReceivedInstance) -> ImageHead:
+    return header.read(desk.data_dir / found.path)
+
+
+def _scored(
+    desk: Desk, prompt_set: str, found: Sequence[ReceivedInstance], priority: Priority, limits: Limits
+) -> JSON:
+    selected = selection.select(desk.data_dir, found, limits)
     if not selected.images:
         return {"end": True, "reason": next(iter(selected.undecodable.values()), "no image")}
     model = triage_model(desk, prompt_set)

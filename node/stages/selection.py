@@ -9,23 +9,30 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from node import header, images
 from node.domain import ImageHead, ModelImage, ReceivedInstance, Transform
 from node.errors import BadInput, StorageError
-from node.images import Family
+from node.images import Acquisition, Family
 from node.stages import pictures
 from node.stages.pictures import Key
 
+Item = TypeVar("Item")
+
+TILE_MICRONS = 1.0
+"""Micrometres per pixel of the tiles of a slide, which is 10x."""
+TILE_PIXELS = 448
 CINE_FRAMES = 8
 """Of one cine at most, however few there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How many images of a family, besides projections, are shown."""
+    """How many images of a family, besides projections, are shown; before completion ``early`` of these."""
 
     most: int
+    early: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +56,8 @@ def select(data_dir: Path, instances: Iterable[ReceivedInstance], limits: Limits
     for found in families[Family.PROJECTION]:
         sheet.single(found, images.projection)
     _pictures(sheet, families[Family.PICTURE], families[Family.CINE], limits.most)
-    for family in (Family.VOLUME, Family.SLIDE):
-        for found in sheet.chosen(families[family], limits.most, "images"):
-            sheet.single(found, images.projection)
+    _slices(sheet, families[Family.VOLUME], limits)
+    _tiles(sheet, families[Family.SLIDE], limits.most)
     for found in families[Family.NONE]:
         sheet.refuse(found, "no image of a patient")
     return sheet.selection
@@ -84,6 +90,52 @@ def _pictures(sheet: _Sheet, stills: list[ReceivedInstance], cines: list[Receive
             sheet.single(found, images.picture)
 
 
+def _slices(sheet: _Sheet, found: Sequence[ReceivedInstance], limits: Limits) -> None:
+    """An even sample of the main acquisition; early, an even sample of that, so that completion uses it again."""
+    by_path = {sheet.path(one): one for one in found}
+    by_uid = {one.sop_instance_uid: one for one in found}
+    grouping = images.grouped(by_path)
+    main = grouping.main
+    if main is not None:
+        slices = images.sample(main, limits.most)
+        sheet.remark_acquisition(main, len(slices), len(grouping.acquisitions) - 1)
+        if limits.early is not None:
+            slices = tuple(_evenly(slices, limits.early))
+        try:
+            for one in images.volume(main, slices, images.tone_for(main.modality),
+                                     failed=lambda at, error: sheet.refuse(by_uid[at.sop_instance_uid], str(error))):
+                sheet.put(by_uid[one.sop_instance_uid].id, one)
+        except BadInput as error:
+            for at in slices:
+                sheet.refuse(by_uid[at.sop_instance_uid], str(error))
+    for excluded in grouping.excluded:
+        sheet.refuse(by_path[excluded.path], excluded.reason)
+
+
+def _tiles(sheet: _Sheet, found: Sequence[ReceivedInstance], most: int) -> None:
+    """Tissue of each slide, which is a series; where several tiles lie in one frame, the first of them."""
+    slides: dict[str, list[ReceivedInstance]] = defaultdict(list)
+    for one in found:
+        slides[one.series_instance_uid].append(one)
+    chosen = sheet.chosen(list(slides.values()), most, "slides")
+    for levels in chosen:
+        by_uid = {one.sop_instance_uid: one for one in levels}
+        try:
+            for tile in images.slide([sheet.path(one) for one in levels], microns=TILE_MICRONS, patch=TILE_PIXELS,
+                                     most=max(1, most // len(chosen))):
+                sheet.put(by_uid[tile.sop_instance_uid].id, tile)
+        except BadInput as error:
+            for one in levels:
+                sheet.refuse(one, str(error))
+
+
+def _evenly(found: Sequence[Item], most: int) -> list[Item]:
+    """The middles of ``most`` equal parts, or all where they are not more."""
+    if len(found) <= most:
+        return list(found)
+    return [found[(2 * part + 1) * len(found) // (2 * most)] for part in range(most)]
+
+
 class _Sheet:
     """Collects a selection, with a working copy of every image."""
 
@@ -109,12 +161,25 @@ class _Sheet:
             transfer_syntax_uid=found.transfer_syntax_uid))
         return images.family(header.read(self._data_dir / found.path)) if told is Family.PICTURE else told
 
-    def chosen(self, found: Sequence[ReceivedInstance], most: int, what: str) -> list[ReceivedInstance]:
+    def path(self, found: ReceivedInstance) -> Path:
+        """Where an instance is stored."""
+        return self._data_dir / found.path
+
+    def chosen(self, found: Sequence[Item], most: int, what: str) -> list[Item]:
         """At most so many, evenly spread; what is left out is remarked."""
-        if len(found) <= most:
-            return list(found)
-        self.selection.remarks.append(f"{most} of {len(found)} {what} were analysed, evenly spread.")
-        return [found[(2 * part + 1) * len(found) // (2 * most)] for part in range(most)]
+        if len(found) > most:
+            self.selection.remarks.append(f"{most} of {len(found)} {what} were analysed, evenly spread.")
+        return _evenly(found, most)
+
+    def remark_acquisition(self, main: Acquisition, shown: int, others: int) -> None:
+        """How much of the volumes is looked at, and what is known to be missing."""
+        if shown < len(main.slices):
+            self.selection.remarks.append(
+                f"{shown} of {len(main.slices)} slices of the main acquisition were analysed, evenly spread.")
+        if others:
+            were = "s were" if others > 1 else " was"
+            self.selection.remarks.append(f"{others} other acquisition{were} not analysed.")
+        self.selection.remarks.extend(f"Main acquisition: {remark}." for remark in main.remarks)
 
     def single(self, found: ReceivedInstance, make: Callable[[Path], ModelImage]) -> None:
         """The one image of an instance, from its working copy where there is one."""
@@ -133,10 +198,12 @@ class _Sheet:
             self.refuse(found, str(error))
 
     def put(self, instance_id: int, one: ModelImage) -> None:
-        """Keep an image."""
+        """Keep an image, the first of its frame."""
+        if Key(instance_id, one.frame) in self.selection.images:
+            return
         pictures.keep(self._data_dir, instance_id, one)
         self.selection.images[Key(instance_id, one.frame)] = one.transforms
 
     def refuse(self, found: ReceivedInstance, reason: str) -> None:
-        """No image of this instance is shown."""
-        self.selection.undecodable[found.sop_instance_uid] = reason
+        """No image of this instance is shown, or not all of it."""
+        self.selection.undecodable.setdefault(found.sop_instance_uid, reason)

@@ -54,7 +54,7 @@ class Jobs:
     used: set[str] = field(default_factory=set)
 
     def put(
-        self, connection: sa.Connection, *, stage: str, key: str, priority: Priority, arguments: JSON,
+        self, connection: sa.Connection, *, stage: str, key: str, priority: int, arguments: JSON,
         delay_seconds: float = 0, partition: str = "", after: str = "",
     ) -> None:
         assert arguments["priority"] == int(priority)

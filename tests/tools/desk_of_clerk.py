@@ -16,7 +16,7 @@ from node.clerk import Clerk
 from node.completion import Completion
 from node.config import Config
 from node.database import audit_event, instance, run, study, transaction
-from node.domain import JSON, Priority, Study
+from node.domain import JSON, Study
 from node.inference.prompt_sets import load_prompt_set
 from node.jobs import DeadJob
 from node.stages import planning
@@ -34,7 +34,7 @@ class Put:
 
     stage: str
     key: str
-    priority: Priority
+    priority: int
     arguments: JSON
 
 
@@ -47,7 +47,7 @@ class WrittenDown:
     forgotten: list[str] = field(default_factory=list)
 
     def put(
-        self, connection: sa.Connection, *, stage: str, key: str, priority: Priority, arguments: JSON,
+        self, connection: sa.Connection, *, stage: str, key: str, priority: int, arguments: JSON,
         delay_seconds: float = 0, partition: str = "", after: str = "",
     ) -> None:
         self.put_jobs.append(Put(stage, key, priority, arguments))

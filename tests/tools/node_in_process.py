@@ -20,11 +20,12 @@ from node.clerk import Clerk
 from node.completion import Completion
 from node.config import Config
 from node.database import audit_event, report, run, transaction
-from node.domain import JSON, Priority, WorklistEntry
+from node.domain import JSON, WorklistEntry
 from node.errors import NodeError
 from node.inference.prompt_sets import load_prompt_set
 from node.interfaces import Put
 from node.jobs import Failure, Jobs, Stage
+from node.quiet_series import QuietSeries
 from node.stages import planning, sending
 from node.stages.desk import Desk
 from node.studies import Hooks, Studies
@@ -63,7 +64,7 @@ class StraightJobs:
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def put(
-        self, connection: sa.Connection, *, stage: str, key: str, priority: Priority, arguments: JSON,
+        self, connection: sa.Connection, *, stage: str, key: str, priority: int, arguments: JSON,
         delay_seconds: float = 0, partition: str = "", after: str = "",
     ) -> None:
         if key not in self._used:
@@ -126,6 +127,7 @@ class NodeInProcess:
         self.clock = clock or FakeClock()
         completion = Completion(engine, self.config.study, self.clock)
         self.versions = Versions(engine, CHAIN, self.config.study, put, self.clock, completion)
+        self.quiet_series = QuietSeries(engine, self.config.study, put, self.clock)
         self.studies = Studies(CHAIN, self.config.study, Hooks(
             eligible=lambda head, caller: planning.eligible_late(
                 self.config.pipelines, self.desk.prompt_sets, date.today(), head, caller),
@@ -205,6 +207,13 @@ class StraightNode(NodeInProcess):
         while self._clerk.book():
             pass
         self.jobs.run()
+
+    def early(self) -> list[str]:
+        """The quiet time of every series passes; what ran."""
+        assert isinstance(self.clock, FakeClock)
+        self.clock.wait(self.config.study.series_quiet_seconds)
+        self.quiet_series.put_forward()
+        return self.jobs.run()
 
     def complete(self) -> Sequence[str]:
         """Let every study become complete, and run the sequence; the stages that ran."""

@@ -23,7 +23,7 @@ LAYERS = (
     {"header", "images", "routing", "guardrails", "inference", "sr_writer"},
     {"arrivals", "network_checks", "timers"},
     {"completion"},
-    {"announcements", "commitment", "intake", "results", "studies", "versions", "worklist"},
+    {"announcements", "commitment", "intake", "quiet_series", "results", "studies", "versions", "worklist"},
     {"dicom_association"},
     {"dicom_client", "dicom_query"},
     {"delivery", "housekeeping", "priors", "notify", "source"},

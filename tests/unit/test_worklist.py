@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node import database, worklist
@@ -268,6 +268,42 @@ def test_no_study_ranks_lower_because_of_its_own_ai_result(places: list[Any], da
         return sorted([*others, study], key=lambda entry: worklist.order_key(entry, NOW)).index(study)
 
     assert place(studies[one]) <= place(without)
+
+
+RESULTS = st.lists(st.tuples(
+    st.sampled_from([(Phase.PROVISIONAL, EntryState.PROVISIONAL), (Phase.RANKED, EntryState.CONFIRMED),
+                     *((Phase.RANKED, state) for state in worklist.WITHOUT_AI)]),
+    st.none() | st.sampled_from([Priority.STAT, Priority.HIGH, Priority.ROUTINE]), st.integers(1, 3)), max_size=6)
+STUDIES = st.lists(st.tuples(st.sampled_from([Priority.STAT, Priority.HIGH, Priority.ROUTINE]), WAITED, RESULTS),
+                   min_size=1, max_size=4)
+
+
+@pytest.fixture(scope="module")
+def board() -> Iterator[sa.Engine]:
+    """A database of its own, in memory."""
+    engine = sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool)
+    database.metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+@settings(max_examples=30, deadline=None)
+@given(studies=STUDIES)
+def test_whatever_ai_said_of_a_study_and_in_whatever_order_it_stands_no_lower(
+    board: sa.Engine, studies: list[Any]
+) -> None:
+    """Provisional, confirmed, failed, withdrawn and not evaluable results in any order and of several versions."""
+    with board.connect() as connection:
+        for number, (ordered, waited, _) in enumerate(studies):
+            add(connection, str(number), waited=waited, order_priority=int(ordered))
+        for number, (_, _, results) in enumerate(studies):
+            without = order(connection).index(str(number))
+            for (phase, state), found, version in results:
+                worklist.advance(connection, str(number), version, phase, state=state, ai_priority=found)
+                assert order(connection).index(str(number)) <= without
+                said = shown(connection, str(number))
+                assert said.state not in worklist.WITHOUT_AI or said.priority is studies[number][0]
+        connection.rollback()
 
 
 @given(st.sampled_from([*EntryState]), PRIORITIES, WAITED)
