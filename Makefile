@@ -5,7 +5,7 @@ DATA ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: help demo run test test-gpu lint bench bench-receive flood soak corpus phantoms clean
+.PHONY: help demo run test test-gpu lint bench bench-receive bench-triage flood soak corpus phantoms clean
 
 help:
 	@echo "make demo       node, demo models and a small PACS on drawn studies (ARGS=--exit ends by itself)"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-gpu   the tests that need a CUDA device"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      time from arrival to flag, as a table"
+	@echo "make bench-triage  speed of the full-size triage model beside a plain loop and the device (ARGS=--quick)"
 	@echo "make bench-receive  speed of receiving beside DCMTK, Orthanc and pynetdicom (ARGS=--quick for a first look)"
 	@echo "make flood      time to flag while 5000 old studies wait (ARGS='--old 1000 --studies 20')"
 	@echo "make soak       20 000 instances over 20 associations: memory, threads, descriptors (ARGS='--engine fast')"
@@ -40,6 +41,9 @@ lint: .venv/installed-dev
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/time_to_flag.py $(ARGS)
+
+bench-triage: .venv/installed
+	$(BIN)/python benchmarks/triage.py $(ARGS)
 
 bench-receive: .venv/installed
 	$(BIN)/python benchmarks/receive.py $(ARGS)

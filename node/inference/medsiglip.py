@@ -17,6 +17,7 @@ from node.domain import ImageScore, ModelIdentity, ModelImage, OperatingPoint, P
 from node.errors import ModelOutputError
 from node.inference import operating_points
 from node.inference.checkpoints import ModelKind, manifest, resolve_checkpoint
+from node.inference.forms import quickest_on_cuda
 from node.inference.identity import model_identity, scorer_sha256
 from node.inference.operating_points import Calibration
 from node.inference.preprocessing import model_pixels, square_side
@@ -25,10 +26,12 @@ from node.inference.torch_runtime import (
     choose_batch,
     choose_device,
     choose_dtype,
+    is_large,
     load_weights,
     loading,
+    working_device,
 )
-from node.inference.tower import Squares, VisionTower
+from node.inference.tower import Forward, Squares, VisionTower
 
 
 class MedSigLIP:
@@ -53,6 +56,7 @@ class MedSigLIP:
         identity: ModelIdentity,
         calibration: Calibration,
         max_batch: int,
+        forward: Forward | None = None,
     ) -> None:
         self.prompt_set = prompt_set
         self.identity = identity
@@ -65,7 +69,8 @@ class MedSigLIP:
         self._contrast = vectors.contrast.cpu()
         self._side = square_side(image_processor.size)
         mean, std = torch.tensor(image_processor.image_mean), torch.tensor(image_processor.image_std)
-        self._vision = VisionTower(tower, mean=mean, std=std, max_batch=max_batch, name=identity.name)
+        self._vision = VisionTower(tower, mean=mean, std=std, max_batch=max_batch, forward=forward,
+                                   name=identity.name)
 
     @classmethod
     def load(
@@ -86,14 +91,16 @@ class MedSigLIP:
         with loading(directory):
             image_processor = AutoImageProcessor.from_pretrained(directory, backend="pil", local_files_only=True)
         dtype = choose_dtype(section.dtype, device, directory)
+        tower, max_batch = load_weights(SiglipVisionModel, directory, dtype, device), choose_batch(device, directory)
         return cls(
-            tower=load_weights(SiglipVisionModel, directory, dtype, device),
+            tower=tower,
             image_processor=image_processor,
             vectors=vectors,
             prompt_set=prompt_set,
             identity=model_identity(described, scorer, calibration.points),
             calibration=calibration,
-            max_batch=choose_batch(device, directory),
+            max_batch=max_batch,
+            forward=_form(tower, square_side(image_processor.size), max_batch) if is_large(directory) else None,
         )
 
     def score(self, images: Sequence[ModelImage], priority: Priority = Priority.ROUTINE) -> list[dict[str, float]]:
@@ -154,3 +161,11 @@ class MedSigLIP:
         lengths = vectors.norm(dim=-1)
         if not torch.isfinite(logits).all() or not ((lengths - 1).abs() < 0.01).all():  # NaN fails both
             raise ModelOutputError(f"{self.identity.name}: a score is not a number; set models.triage.dtype to float32")
+
+
+def _form(tower: Any, side: int, max_batch: int) -> Forward | None:
+    """How a large tower runs quickest on its device; plainly on a CPU, where compiling takes longer than it saves."""
+    if tower.device.type != "cuda":
+        return None
+    with working_device("the trial of forms"):
+        return quickest_on_cuda(tower, side, max_batch).forward

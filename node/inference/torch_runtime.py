@@ -52,7 +52,7 @@ def choose_dtype(setting: str, device: torch.device, directory: Path) -> torch.d
     if setting != "auto":
         named: torch.dtype = getattr(torch, setting)
         return named
-    fast = device.type == "cuda" or (_is_large(directory) and _cpu_has_bfloat16())
+    fast = device.type == "cuda" or (is_large(directory) and cpu_has_bfloat16())
     return torch.bfloat16 if fast else torch.float32
 
 
@@ -60,14 +60,16 @@ def choose_batch(device: torch.device, directory: Path) -> int:
     """How many images to score at once. A CPU gains nothing from waiting for a batch of a large model."""
     if device.type == "cuda":
         return 16
-    return 1 if _is_large(directory) else 8
+    return 1 if is_large(directory) else 8
 
 
-def _is_large(directory: Path) -> bool:
+def is_large(directory: Path) -> bool:
+    """If the checkpoint is one whose forward pass takes seconds on a CPU."""
     return sum(file.stat().st_size for file in directory.glob("*.safetensors")) >= LARGE_BYTES
 
 
-def _cpu_has_bfloat16() -> bool:
+def cpu_has_bfloat16() -> bool:
+    """If the processor multiplies bfloat16 by itself (AVX-512 BF16 or AMX)."""
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
