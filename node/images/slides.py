@@ -76,8 +76,8 @@ def slide(
 
 def levels_of(paths: Sequence[Path]) -> list[Level]:
     """What each instance of the series is; those that cannot be used are left out while there are others."""
-    levels, failure = [], NotEvaluable("the slide has no instances")
-    refused: BadInput = failure
+    levels: list[Level] = []
+    refused: BadInput = NotEvaluable("the slide has no instances")
     for path in paths:
         try:
             with load(path) as file:

@@ -51,7 +51,7 @@ def outcome(path: Path) -> Outcome:
     declined = routing.decline(head, CHEST, TODAY)
     kind = images.family(head)
     try:
-        found = f"{made(path, head, kind)}"
+        found = str(made(path, head, kind))
     except BadInput as error:
         found = PLUGINS.split(str(error))[0]
     chest = f"declined: {declined}" if declined else "scored" if found.isdigit() else f"not evaluable: {found}"
