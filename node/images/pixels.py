@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
 from node.errors import StorageError, Undecodable
 from node.images.codestreams import FrameSize, bare, require_size
@@ -222,7 +222,8 @@ def _is_decodable(syntax: UID) -> bool:
 def _plugin_for(syntax: UID) -> str:
     """The decoder to use, one per syntax; empty where there is none."""
     available = get_decoder(syntax).available_plugins
-    return next((plugin for plugin in PLUGINS if plugin in available), "")
+    preferred = ("pillow", *PLUGINS) if syntax == JPEGBaseline8Bit else PLUGINS
+    return next((plugin for plugin in preferred if plugin in available), "")
 
 
 def _check_size(head: Dataset, keyword: str) -> None:
