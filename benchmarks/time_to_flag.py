@@ -3,27 +3,35 @@
 A node of its own with the demo models receives drawn studies over DICOM and delivers to a small PACS.
 The floor is measured in the same run: decode and score of one image in this process, nothing around it.
 
-    python benchmarks/time_to_flag.py [--studies 200] [--per-second 2]      --per-second 0: as fast as it goes
+The share of each stage is told by the audit trail of the node: from the row's commit to being booked, queued, decoded,
+scored, and to the entry's commit.
+
+    python benchmarks/time_to_flag.py [--studies 200] [--per-second 2] [--senders 1]    --per-second 0: at full speed
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
+import sqlalchemy as sa
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from node import images
 from node.config import TriageModelSection
+from node.database import audit_event, worklist_entry
 from node.demo.local_node import LocalNode, prepare
 from node.demo.pacs import SmallPacs
 from node.demo.phantom_dicom import write_studies
@@ -34,6 +42,7 @@ from node.inference.torch_runtime import set_threads
 
 WAIT_SECONDS = 600.0
 FLOOR_IMAGES = 20
+STAGES = ("received to booked", "booked to begun (queue)", "decoded", "scored", "scored to entry committed")
 
 
 def floor_ms(files: Sequence[Path], cache: Path) -> list[float]:
@@ -49,16 +58,45 @@ def floor_ms(files: Sequence[Path], cache: Path) -> list[float]:
     return times
 
 
-def send(pacs: SmallPacs, files: Sequence[Path], per_second: float) -> float:
-    """Send the studies at a steady pace, or in one association; seconds it took."""
+def send(pacs: SmallPacs, files: Sequence[Path], per_second: float, senders: int) -> float:
+    """Send the studies at a steady pace from so many senders, or in one association each; seconds it took."""
     start = time.monotonic()
-    if per_second <= 0:
-        pacs.send(files)
-    else:
-        for number, file in enumerate(files):
+
+    def one(sender: int) -> None:
+        if per_second <= 0:
+            pacs.send(files[sender::senders])
+            return
+        for number in range(sender, len(files), senders):
             time.sleep(max(0.0, start + number / per_second - time.monotonic()))
-            pacs.send([file])
+            pacs.send([files[number]])
+
+    with ThreadPoolExecutor(senders) as pool:
+        list(pool.map(one, range(senders)))
     return time.monotonic() - start
+
+
+def stages_ms(database: Path) -> dict[str, list[float]]:
+    """Milliseconds of every study between the points that the node wrote down on its way to its first flag."""
+    engine = sa.create_engine(f"sqlite:///{database}")
+    with engine.connect() as connection:
+        events = connection.execute(sa.select(
+            audit_event.c.study_instance_uid, audit_event.c.action, audit_event.c.at, audit_event.c.detail,
+        ).where(audit_event.c.action.in_(["instance.accepted", "stage.early"])).order_by(audit_event.c.at)).all()
+        entries = connection.execute(sa.select(
+            worklist_entry.c.study_instance_uid, worklist_entry.c.decisive_at, worklist_entry.c.flagged_at)).all()
+    engine.dispose()
+    booked = {row.study_instance_uid: row.at for row in events if row.action == "instance.accepted"}
+    scored = {row.study_instance_uid: json.loads(row.detail) for row in events if row.action == "stage.early"}
+    taken: dict[str, list[float]] = {name: [] for name in STAGES}
+    for entry in entries:
+        told = scored.get(entry.study_instance_uid, {})
+        if entry.flagged_at is None or "scored_at" not in told or entry.study_instance_uid not in booked:
+            continue
+        points = (entry.decisive_at, booked[entry.study_instance_uid], told["began_at"], told["decoded_at"],
+                  told["scored_at"], entry.flagged_at)
+        for name, (begin, end) in zip(STAGES, pairwise(points), strict=True):
+            taken[name].append((end - begin) * 1000)
+    return taken
 
 
 def finished(node: LocalNode, count: int) -> list[JSON]:
@@ -87,6 +125,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=200)
     parser.add_argument("--per-second", type=float, default=2.0)
+    parser.add_argument("--senders", type=int, default=1)
     parser.add_argument("--seed", type=int, default=5_000_000)
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 110)
@@ -101,20 +140,24 @@ def main() -> int:
                  "storage_commitment": True}])
             pacs.meet("AINODE", "127.0.0.1", node.port)
             with node.running():
-                seconds = send(pacs, files, arguments.per_second)
+                seconds = send(pacs, files, arguments.per_second, arguments.senders)
                 entries = finished(node, arguments.studies)
-        return _print(console, entries, floor, arguments.studies, seconds)
+        taken = stages_ms(folder / "node.sqlite")
+        return _print(console, entries, floor, arguments.studies, seconds, taken)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _print(console: Console, entries: Sequence[JSON], floor: Sequence[float], count: int, seconds: float) -> int:
+def _print(console: Console, entries: Sequence[JSON], floor: Sequence[float], count: int, seconds: float,
+           taken: Mapping[str, Sequence[float]]) -> int:
     base = statistics.median(floor)
     table = Table("ms", "studies", "p50", "p95", "worst", "p50 / floor",
                   title=f"{count} drawn studies in {seconds:.0f} s, {count / seconds:.1f} a second")
     row(table, "floor: decode and score alone", floor, base)
     for name, key in (("time to flag", "time_to_flag_ms"), ("time to first proof in the PACS", "time_to_notify_ms")):
         row(table, name, [entry[key] for entry in entries if entry[key] is not None] or [float("nan")], base)
+    for name, values in taken.items():
+        row(table, f"of the time to flag: {name}", values or [float("nan")], base)
     console.print(table)
     committed = sum(entry["delivery"] == "committed" for entry in entries)
     console.print(f"{committed} of {count} studies have their reports committed")

@@ -207,7 +207,7 @@ def _fail(desk: Desk, connection: sa.Connection, ref: RunRef, name: str, failure
 
 def _early_job(desk: Desk, name: str, work: Callable[[Desk, JSON], JSON], what: str) -> Job:
     def commit(connection: sa.Connection, arguments: JSON, result: JSON) -> None:
-        told = {"reason": result["reason"]} if result.get("end") else {"scores": result["scores"]}
+        told = {"reason": result["reason"]} if result.get("end") else {"scores": result["scores"], **result["times"]}
         audit.append(connection, desk.chain, AuditEvent(
             action="stage.early", study_instance_uid=arguments["study_instance_uid"],
             detail={what.partition("_")[0]: arguments[what], **told}))

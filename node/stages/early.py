@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from node import header, routing, worklist
 from node.arrivals import evidence_of
 from node.config import PipelineSection
-from node.database import instance, reading, score, study
+from node.database import instance, now, reading, score, study
 from node.domain import JSON, EntryState, ImageHead, ImageScore, InstanceState, Lane, Priority, ReceivedInstance
 from node.interfaces import TriageModel
 from node.stages import scores, selection
@@ -75,13 +75,16 @@ def _head(desk: Desk, found: ReceivedInstance) -> ImageHead:
 def _scored(
     desk: Desk, prompt_set: str, found: Sequence[ReceivedInstance], priority: Priority, limits: Limits
 ) -> JSON:
+    began_at = now()
     selected = selection.select(desk.data_dir, found, limits)
+    decoded_at = now()
     if not selected.images:
         return {"end": True, "reason": next(iter(selected.undecodable.values()), "no image")}
     model = triage_model(desk, prompt_set)
     scored = scores.of_images(desk, model, found, selected.images, priority)
     return {"prompt_set": prompt_set, "scores": scored.scores(), "vectors": scored.vectors,
-            "model_sha256": model.identity.sha256}
+            "model_sha256": model.identity.sha256,
+            "times": {"began_at": began_at, "decoded_at": decoded_at, "scored_at": now()}}
 
 
 def commit_early(desk: Desk, connection: sa.Connection, uid: str, result: JSON) -> None:
