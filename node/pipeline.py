@@ -149,7 +149,8 @@ def _told(name: str, result: JSON) -> JSON:
         return {"ended": result["reason"]}
     kept = {
         "plan": ("pipeline", "prompt_set", "eligible", "declined"), "decode": ("decoded", "undecodable"),
-        "triage": ("scores", "reused"), "rank": ("ai_priority", "decisive", "decisive_frame", "images", "changed"),
+        "triage": ("scores", "reused", "gated"),
+        "rank": ("ai_priority", "decisive", "decisive_frame", "images", "changed"),
         "findings": ("state", "reason"),
         "guard": ("findings_state", "guardrails"), "write": ("withheld", "failed"),
         "deliver": ("destinations", "blocked"), "notify": ("channels",),

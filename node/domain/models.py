@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from node.domain.states import Presence, Priority
+from node.domain.states import EvidenceLevel, Presence, Priority
 from node.domain.words import CodedConcept
 
 
@@ -39,7 +41,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Eligibility:
-    """What a prompt set may be shown. Ages in years; an empty list allows anything."""
+    """What a prompt set may be shown. Ages in years; an empty list allows anything but what has to be named."""
 
     modalities: tuple[str, ...]
     body_parts: tuple[str, ...]
@@ -59,6 +61,47 @@ class PromptFinding:
     positive: tuple[str, ...]
     negative: tuple[str, ...]
     nominal: OperatingPoint
+    #: Where the nominal cut-offs come from, as a citation; empty where nobody says.
+    nominal_source: str = ""
+    evidence: EvidenceLevel = EvidenceLevel.SITE
+    #: What was published about it, figure and place.
+    published: str = ""
+    #: Names for people by language tag (RFC 5646).
+    names: Mapping[str, str] = field(default_factory=dict)
+    #: Other words for the same: they must not turn the score round, and are not part of it.
+    paraphrase_positive: tuple[str, ...] = ()
+    paraphrase_negative: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateDomain:
+    """One kind of picture that may come: ``name`` follows "looks like" in a reason."""
+
+    key: str
+    name: str
+    prompts: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """Which kinds of picture the model may speak about, judged by the model's own view of them.
+
+    The best accepted kind has to lead every other kind by ``margin`` (of scores in 0..1 that sum to 1).
+    """
+
+    accepted: tuple[str, ...]
+    margin: float
+    domains: tuple[GateDomain, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewRule:
+    """When a score leaves so much open that a person has to look first; None leaves a part out."""
+
+    #: From this binary entropy of the score on, in bits (0..1; 1 is a score of one half).
+    entropy_above: float | None = None
+    #: Nearer than this to one of the two cut-offs.
+    margin_below: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +116,10 @@ class PromptSet:
     aggregate: str
     findings: tuple[PromptFinding, ...]
     sha256: str
+    gate: Gate | None = None
+    review: ReviewRule | None = None
+    #: Where small images lie that the model must tell apart; the file need not exist.
+    probes: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

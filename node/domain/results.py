@@ -37,6 +37,8 @@ class FindingScore:
     priority: Priority
     sop_instance_uid: str = ""
     frame: int = 1
+    #: Nobody showed that the model can see it: on the board, and in no object.
+    board_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,7 @@ class StudyFinding:
     sop_instance_uid: str = ""
     reason: str = ""
     frame: int = 1
+    board_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -174,6 +174,17 @@ class ReportKind(Enum):
     TEXT = "text_report"
 
 
+class EvidenceLevel(Enum):
+    """Who measured how well the model finds something with these prompts."""
+
+    #: The model's maker published a figure for it; a site still has to measure its own cut-offs.
+    PUBLISHED = "published"
+    #: Whoever runs or ships the prompt set with its checkpoint measured it there.
+    SITE = "site"
+    #: Nobody: shown on the board only, presence undetermined, no priority, whatever the score.
+    NONE = "none"
+
+
 class Verdict(Enum):
     """Outcome of a guardrail."""
 

@@ -18,6 +18,8 @@ class Cutoffs(BaseModel):
 
     present_above: Share
     absent_below: Share
+    #: Who measured them on what, as a citation.
+    source: str = ""
 
     @model_validator(mode="after")
     def in_order(self) -> Self:

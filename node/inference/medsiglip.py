@@ -22,6 +22,7 @@ from node.inference.identity import model_identity, scorer_sha256
 from node.inference.operating_points import Calibration
 from node.inference.preprocessing import model_pixels, square_side
 from node.inference.prompt_vectors import PromptVectors, prompt_vectors
+from node.inference.self_test import check_probes, probes
 from node.inference.torch_runtime import (
     choose_batch,
     choose_device,
@@ -67,6 +68,9 @@ class MedSigLIP:
         self._tower = tower
         self._keys = vectors.keys
         self._contrast = vectors.contrast.cpu()
+        # A demo model knows drawn chests and nothing else, so it cannot tell them from other pictures.
+        self._gate_keys = () if self.demo or vectors.gate is None else vectors.gate_keys
+        self._gate = vectors.gate_logits.cpu() if self._gate_keys else None
         self._side = square_side(image_processor.size)
         mean, std = torch.tensor(image_processor.image_mean), torch.tensor(image_processor.image_std)
         self._vision = VisionTower(tower, mean=mean, std=std, max_batch=max_batch, forward=forward,
@@ -92,7 +96,7 @@ class MedSigLIP:
             image_processor = AutoImageProcessor.from_pretrained(directory, backend="pil", local_files_only=True)
         dtype = choose_dtype(section.dtype, device, directory)
         tower, max_batch = load_weights(SiglipVisionModel, directory, dtype, device), choose_batch(device, directory)
-        return cls(
+        model = cls(
             tower=tower,
             image_processor=image_processor,
             vectors=vectors,
@@ -102,6 +106,9 @@ class MedSigLIP:
             max_batch=max_batch,
             forward=_form(tower, square_side(image_processor.size), max_batch) if is_large(directory) else None,
         )
+        if (shown := probes(prompt_set.probes)) is not None:
+            check_probes(prompt_set, shown.shows, model.score(shown.images()))
+        return model
 
     def score(self, images: Sequence[ModelImage], priority: Priority = Priority.ROUTINE) -> list[dict[str, float]]:
         """Per image, a score in 0..1 by finding key; raises what :meth:`scored` raises."""
@@ -150,11 +157,19 @@ class MedSigLIP:
             return []
         logits = vectors @ self._contrast
         self._check(logits, vectors)
+        gates = self._gate_scores(vectors)
         embeddings = vectors.numpy().astype("<f2")
         return [
-            ImageScore(scores=dict(zip(self._keys, row, strict=True)), embedding=embedding.tobytes())
-            for row, embedding in zip(torch.sigmoid(logits).tolist(), embeddings, strict=True)
+            ImageScore(scores=dict(zip(self._keys, row, strict=True)), embedding=embedding.tobytes(), gate=gate)
+            for row, embedding, gate in zip(torch.sigmoid(logits).tolist(), embeddings, gates, strict=True)
         ]
+
+    def _gate_scores(self, vectors: Tensor) -> list[dict[str, float]]:
+        """Per image, what kind of picture it looks like: 0..1 by domain key, sum 1; empty without a gate."""
+        if self._gate is None:
+            return [{} for _ in vectors]
+        rows = torch.softmax(vectors @ self._gate, dim=-1).cpu().tolist()
+        return [dict(zip(self._gate_keys, row, strict=True)) for row in rows]
 
     def _check(self, logits: Tensor, vectors: Tensor) -> None:
         """What is no number, or no direction, is a failure and never a rank."""

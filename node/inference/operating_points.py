@@ -7,14 +7,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from node.domain import OperatingPoint, PromptSet
+from node.domain import EvidenceLevel, OperatingPoint, PromptSet
 from node.errors import ConfigurationError
 from node.inference.cutoffs import Cutoffs
 
@@ -48,17 +48,22 @@ class _PointsFile(_Part):
 def load(checkpoint_dir: Path, prompt_set: PromptSet, scorer: str, allow_unvalidated: bool) -> Calibration:
     """The points measured for ``scorer`` (hex) and ``prompt_set``; else nominal ones if allowed, else none.
 
+    A finding without evidence has none, whoever states them.
+
     Raises:
         ConfigurationError: the file cannot be read, or a point is out of order or for an unknown finding.
     """
-    measured = _measured(checkpoint_dir / FILE, prompt_set, scorer)
+    usable = {finding.key: finding.nominal for finding in prompt_set.findings
+              if finding.evidence is not EvidenceLevel.NONE}
+    if not usable:
+        return Calibration(shadow_reason=f"no finding of prompt set {prompt_set.name!r} has any evidence")
+    measured = _measured(checkpoint_dir / FILE, prompt_set, scorer, set(usable))
     if measured.points or not allow_unvalidated:
         return measured
-    nominal = {finding.key: finding.nominal for finding in prompt_set.findings}
-    return Calibration(points=MappingProxyType(nominal), unvalidated=True)
+    return Calibration(points=MappingProxyType(usable), unvalidated=True)
 
 
-def _measured(file: Path, prompt_set: PromptSet, scorer: str) -> Calibration:
+def _measured(file: Path, prompt_set: PromptSet, scorer: str, usable: Set[str]) -> Calibration:
     if not file.is_file():
         return Calibration(shadow_reason=f"{file} does not exist: no cut-off was measured for this checkpoint")
     told = _read(file)
@@ -73,8 +78,9 @@ def _measured(file: Path, prompt_set: PromptSet, scorer: str) -> Calibration:
         return Calibration(shadow_reason=reason)
     if unknown := set(told.points) - {finding.key for finding in prompt_set.findings}:
         raise ConfigurationError(f"{file}: points {sorted(unknown)} are for no finding of {prompt_set.name!r}")
-    points = {key: point.value() for key, point in told.points.items()}
-    return Calibration(points=MappingProxyType(points), shadow_reason="" if points else f"{file}: points is empty")
+    points = {key: point.value() for key, point in told.points.items() if key in usable}
+    reason = "" if points else f"{file}: points is empty, or only for findings without evidence"
+    return Calibration(points=MappingProxyType(points), shadow_reason=reason)
 
 
 def _read(file: Path) -> _PointsFile:

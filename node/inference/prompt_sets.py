@@ -8,101 +8,18 @@ from __future__ import annotations
 import hashlib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import ValidationError
 
 from node.config import names_a_file
-from node.domain import CodedConcept, Eligibility, FindingsPrompt, Priority, PromptFinding, PromptSet
+from node.domain import FindingsPrompt, PromptSet
 from node.errors import ConfigurationError
-from node.inference.cutoffs import Cutoffs
+from node.inference.prompt_files import FindingsPromptFile, Part, PromptSetFile
 
-_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-_Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
-
-
-class _Part(BaseModel):
-    """Base of every part of a file: an unknown key is an error, and texts are not made from numbers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Concept(_Part):
-    scheme: str = Field(min_length=1, max_length=16)
-    code: str = Field(min_length=1, max_length=16)
-    meaning: str = Field(min_length=1, max_length=64)
-
-    def value(self) -> CodedConcept:
-        return CodedConcept(self.scheme, self.code, self.meaning)
-
-
-class _Eligibility(_Part):
-    modalities: tuple[_Text, ...]
-    body_parts: tuple[_Text, ...]
-    views: tuple[_Text, ...]
-    minimum_age_years: int = Field(ge=0)
-
-
-class _Preprocessing(_Part):
-    resize: Literal["tf", "pil"]
-
-
-class _Finding(_Part):
-    key: _Key
-    concept: _Concept
-    site: _Concept
-    lateralised: bool
-    priority: Literal["STAT", "HIGH", "ROUTINE"]
-    positive: tuple[_Text, ...] = Field(min_length=1)
-    negative: tuple[_Text, ...] = Field(min_length=1)
-    nominal: Cutoffs
-
-    @model_validator(mode="after")
-    def prompts_differ(self) -> _Finding:
-        if both := set(self.positive) & set(self.negative):
-            raise ValueError(f"{sorted(both)} cannot be positive and negative")
-        return self
-
-    def value(self) -> PromptFinding:
-        return PromptFinding(
-            key=self.key,
-            concept=self.concept.value(),
-            site=self.site.value(),
-            lateralised=self.lateralised,
-            priority=Priority[self.priority],
-            positive=self.positive,
-            negative=self.negative,
-            nominal=self.nominal.value(),
-        )
-
-
-class _PromptSetFile(_Part):
-    name: _Text
-    version: _Text
-    demo: bool
-    description: str = ""
-    eligibility: _Eligibility
-    preprocessing: _Preprocessing
-    aggregate: Literal["max", "mean"]
-    findings: tuple[_Finding, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def keys_are_unique(self) -> _PromptSetFile:
-        keys = [finding.key for finding in self.findings]
-        if len(set(keys)) != len(keys):
-            raise ValueError(f"findings: a key occurs twice in {keys}")
-        return self
-
-
-class _FindingsPromptFile(_Part):
-    name: _Text
-    version: _Text
-    demo: bool
-    description: str = ""
-    system: str | None = None
-    instruction: _Text
-    max_new_tokens: int = Field(ge=1, le=8192)
+PROBES = ".probes.npz"
+"""End of the name of the probe images that lie beside a prompt set's file, where it has any."""
 
 
 def load_prompt_set(name_or_path: str) -> PromptSet:
@@ -111,17 +28,8 @@ def load_prompt_set(name_or_path: str) -> PromptSet:
     Raises:
         ConfigurationError: naming file, key, value and what is expected.
     """
-    told, sha256 = _read(name_or_path, _PromptSetFile, "prompt_set", available())
-    return PromptSet(
-        name=told.name,
-        version=told.version,
-        demo=told.demo,
-        eligibility=Eligibility(**told.eligibility.model_dump()),
-        resize=told.preprocessing.resize,
-        aggregate=told.aggregate,
-        findings=tuple(finding.value() for finding in told.findings),
-        sha256=sha256,
-    )
+    told, sha256 = _read(name_or_path, PromptSetFile, "prompt_set", available())
+    return told.value(sha256, probes=_locate(name_or_path, "prompt_set", available()).with_suffix(PROBES))
 
 
 def load_findings_prompt(name_or_path: str) -> FindingsPrompt:
@@ -130,7 +38,7 @@ def load_findings_prompt(name_or_path: str) -> FindingsPrompt:
     Raises:
         ConfigurationError: naming file, key, value and what is expected.
     """
-    told, sha256 = _read(name_or_path, _FindingsPromptFile, "findings_prompt", available_findings_prompts())
+    told, sha256 = _read(name_or_path, FindingsPromptFile, "findings_prompt", available_findings_prompts())
     return FindingsPrompt(sha256=sha256, **told.model_dump(exclude={"description"}))
 
 
@@ -153,7 +61,7 @@ def _shipped_with(key: str) -> tuple[str, ...]:
     return tuple(path.stem for path in found if key in _mapping(path, path.read_bytes()))
 
 
-_File = TypeVar("_File", bound=_Part)
+_File = TypeVar("_File", bound=Part)
 
 
 def _read(name_or_path: str, kind: type[_File], key: str, known: tuple[str, ...]) -> tuple[_File, str]:

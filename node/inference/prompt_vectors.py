@@ -21,11 +21,10 @@ from transformers import AutoTokenizer, SiglipModel
 
 from node.domain import PromptSet
 from node.errors import ConfigurationError
+from node.inference import self_test
 from node.inference.torch_runtime import load_weights, loading
 
 _BATCH = 32
-#: Cosine from which a finding's positive and negative prompts are the same to the model.
-_SAME = 0.9999
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +39,24 @@ class PromptVectors:
     #: Natural logarithm, as the checkpoint stores it.
     logit_scale: float
     logit_bias: float
+    #: Kinds of picture of the gate, and their directions (G, D); none without a gate.
+    gate_keys: tuple[str, ...] = ()
+    gate: Tensor | None = None
 
     @property
     def contrast(self) -> Tensor:
         """(D, F): a normalised image vector times this is logit(positive) - logit(negative); the bias cancels."""
         return (self.positive - self.negative).T * float(np.exp(self.logit_scale))
+
+    @property
+    def gate_logits(self) -> Tensor:
+        """(D, G): a normalised image vector times this is one logit per kind of picture; the bias is the same in all.
+
+        Only where there is a gate.
+        """
+        if self.gate is None:
+            raise ValueError("the prompt set has no gate")
+        return self.gate.T * float(np.exp(self.logit_scale))
 
 
 def prompt_vectors(
@@ -54,7 +66,7 @@ def prompt_vectors(
 
     Raises:
         ModelUnavailable: the checkpoint cannot be loaded.
-        ConfigurationError: a prompt is too long, or the model cannot tell presence from absence by the prompts.
+        ConfigurationError: a prompt is too long, or the model fails the self-test on the prompts.
     """
     file = cache_dir / "prompt_vectors" / f"{scorer}.npz"
     keys = tuple(finding.key for finding in prompt_set.findings)
@@ -70,14 +82,17 @@ def _embed(directory: Path, prompt_set: PromptSet, device: torch.device) -> Prom
     with loading(directory):
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     model = load_weights(SiglipModel, directory, torch.float32, device)
+    domains = prompt_set.gate.domains if prompt_set.gate else ()
     vectors = PromptVectors(
         keys=tuple(finding.key for finding in prompt_set.findings),
         positive=_means(model, tokenizer, [finding.positive for finding in prompt_set.findings]),
         negative=_means(model, tokenizer, [finding.negative for finding in prompt_set.findings]),
         logit_scale=float(model.logit_scale),
         logit_bias=float(model.logit_bias),
+        gate_keys=tuple(domain.key for domain in domains),
+        gate=_means(model, tokenizer, [domain.prompts for domain in domains]) if domains else None,
     )
-    _refuse_blind(vectors, prompt_set)
+    _self_test(model, tokenizer, vectors, prompt_set)
     return vectors
 
 
@@ -106,14 +121,17 @@ def _tokens(tokenizer: Any, prompts: Sequence[str], length: int) -> Tensor:
     return ids_tensor
 
 
-def _refuse_blind(vectors: PromptVectors, prompt_set: PromptSet) -> None:
-    cosines = (vectors.positive * vectors.negative).sum(dim=-1).tolist()
-    for key, cosine in zip(vectors.keys, cosines, strict=True):
-        if not cosine < _SAME:
-            raise ConfigurationError(
-                f"prompt set {prompt_set.name!r}, finding {key!r}: positive and negative prompts are the same to this "
-                f"checkpoint (cosine {cosine:.5f}); use words it was trained on"
-            )
+def _self_test(model: Any, tokenizer: Any, vectors: PromptVectors, prompt_set: PromptSet) -> None:
+    """Refuse what the text tower alone shows to be wrong, before anything is kept."""
+    self_test.check_contrasts(prompt_set, vectors.positive.numpy(), vectors.negative.numpy())
+    said = [each for each in prompt_set.findings if each.paraphrase_positive and each.paraphrase_negative]
+    if not said:
+        return
+    other = _means(model, tokenizer, [each.paraphrase_positive for each in said]) - _means(
+        model, tokenizer, [each.paraphrase_negative for each in said])
+    own = dict(zip(vectors.keys, (vectors.positive - vectors.negative).numpy(), strict=True))
+    for finding, contrast in zip(said, other.numpy(), strict=True):
+        self_test.check_paraphrase(prompt_set, finding.key, own[finding.key], contrast)
 
 
 def _read(file: Path, keys: tuple[str, ...]) -> PromptVectors | None:
@@ -127,6 +145,8 @@ def _read(file: Path, keys: tuple[str, ...]) -> PromptVectors | None:
                 negative=torch.from_numpy(stored["negative"]),
                 logit_scale=float(stored["logit_scale"]),
                 logit_bias=float(stored["logit_bias"]),
+                gate_keys=tuple(stored["gate_keys"].tolist()),
+                gate=torch.from_numpy(stored["gate"]) if stored["gate_keys"].size else None,
             )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # not there, or damaged: computed again
@@ -144,6 +164,8 @@ def _write(file: Path, vectors: PromptVectors) -> None:
                 negative=vectors.negative.numpy(),
                 logit_scale=vectors.logit_scale,
                 logit_bias=vectors.logit_bias,
+                gate_keys=np.array(vectors.gate_keys, dtype=np.str_),
+                gate=np.zeros((0, 0), np.float32) if vectors.gate is None else vectors.gate.numpy(),
             )
         part.replace(file)
     except OSError as error:

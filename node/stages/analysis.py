@@ -12,6 +12,7 @@ from node.database import reading
 from node.domain import (
     JSON,
     EntryState,
+    EvidenceLevel,
     FindingScore,
     FindingsState,
     ImageScore,
@@ -26,6 +27,8 @@ from node.domain import (
     TriageResult,
 )
 from node.errors import ModelUnavailable
+from node.inference import gate
+from node.inference.aggregates import aggregated
 from node.interfaces import TriageModel
 from node.stages import changes, scores, selection
 from node.stages.desk import Desk, RunRef, RunState, dump, load_run, parse
@@ -61,11 +64,20 @@ def triage(desk: Desk, ref: RunRef) -> JSON:
                   for name, steps in state.results["decode"]["transforms"].items()}
     scored = scores.of_images(desk, model, _eligible(state), transforms, ref.priority)
     uids = {found.id: found.sop_instance_uid for found in state.evidence}
-    result = combine(model, [
-        ScoredImage(sop_instance_uid=uids[key.instance_id], frame=key.frame, score=one)
-        for key, one in scored.images.items()])
+    images = {key: ScoredImage(sop_instance_uid=uids[key.instance_id], frame=key.frame, score=one)
+              for key, one in scored.images.items()}
+    gated = {str(key): reason for key, one in images.items() if (reason := refused(model, one))}
+    seen = [one for key, one in images.items() if str(key) not in gated]
+    if not seen:
+        return {"end": True, "reason": next(iter(gated.values()), "no image could be scored")}
+    result = combine(model, seen)
     return {"triage": dump(TriageResult, result), "scores": scored.scores(), "vectors": scored.vectors,
-            "reused": len(scored.images) - len(scored.vectors)}
+            "reused": len(scored.images) - len(scored.vectors), "gated": gated}
+
+
+def refused(model: TriageModel, one: ScoredImage) -> str:
+    """Why nothing may be read from the image's scores, as it looks like something else; '' when it may."""
+    return gate.refusal(model.prompt_set.gate, one.score.gate)
 
 
 def _eligible(state: RunState) -> list[ReceivedInstance]:
@@ -83,7 +95,7 @@ def triage_model(desk: Desk, prompt_set: str) -> TriageModel:
 
 def combine(model: TriageModel, images: Sequence[ScoredImage]) -> TriageResult:
     """One aggregate per finding over the images, with the image that decided it."""
-    points = model.operating_points
+    points = _usable_points(model)
     return TriageResult(
         model=model.identity, prompt_set=model.prompt_set.name, aggregate=model.prompt_set.aggregate,
         shadow=not points, unvalidated=model.unvalidated,
@@ -91,18 +103,23 @@ def combine(model: TriageModel, images: Sequence[ScoredImage]) -> TriageResult:
                      for finding in model.prompt_set.findings))
 
 
+def _usable_points(model: TriageModel) -> dict[str, OperatingPoint]:
+    """Cut-offs of the findings that anybody has shown the model to see."""
+    without = {finding.key for finding in model.prompt_set.findings if finding.evidence is EvidenceLevel.NONE}
+    return {key: point for key, point in model.operating_points.items() if key not in without}
+
+
 def _finding_score(
     model: TriageModel, key: str, point: OperatingPoint | None, images: Sequence[ScoredImage]
 ) -> FindingScore:
     finding = next(finding for finding in model.prompt_set.findings if finding.key == key)
     decisive = max(images, key=lambda one: one.score.scores[key])
-    value = decisive.score.scores[key]
-    if model.prompt_set.aggregate == "mean":
-        value = sum(one.score.scores[key] for one in images) / len(images)
+    value = aggregated(model.prompt_set.aggregate, [one.score.scores[key] for one in images])
     return FindingScore(
         finding=key, concept=finding.concept, site=finding.site, score=value, operating_point=point,
         presence=point.presence(value) if point else Presence.UNDETERMINED, priority=finding.priority,
-        sop_instance_uid=decisive.sop_instance_uid, frame=decisive.frame)
+        sop_instance_uid=decisive.sop_instance_uid, frame=decisive.frame,
+        board_only=finding.evidence is EvidenceLevel.NONE)
 
 
 def ai_priority(result: TriageResult) -> Priority | None:
@@ -128,7 +145,7 @@ def shown(result: TriageResult) -> tuple[StudyFinding, ...]:
         StudyFinding(
             finding=found.finding, concept=found.concept, site=found.site, presence=found.presence,
             score=found.score, operating_point=found.operating_point, side=Side.NONE, certainty=None, agreed=None,
-            sop_instance_uid=found.sop_instance_uid, frame=found.frame)
+            sop_instance_uid=found.sop_instance_uid, frame=found.frame, board_only=found.board_only)
         for found in result.scores)
 
 
@@ -136,6 +153,12 @@ def commit_triage(_desk: Desk, connection: sa.Connection, _ref: RunRef, state: R
     """Keep scores and vectors per image, for a later version and for search."""
     triaged: TriageResult = parse(TriageResult, result["triage"])
     scores.keep(connection, state.evidence, triaged.model.sha256, triaged.prompt_set, result)
+
+
+def evaluated(state: RunState) -> list[Key]:
+    """The images that the scores of the study rest on."""
+    gated = state.results["triage"].get("gated", {})
+    return sorted(Key.of(name) for name in state.results["decode"]["decoded"] if name not in gated)
 
 
 def rank(desk: Desk, ref: RunRef) -> JSON:
@@ -148,7 +171,7 @@ def rank(desk: Desk, ref: RunRef) -> JSON:
         before = worklist.entry(connection, ref.study_instance_uid)
     received_at = {found.sop_instance_uid: found.received_at.timestamp() for found in state.evidence}
     return {"ai_priority": None if place is None else int(place), "decisive": decisive,
-            "decisive_frame": frame, "images": len(state.results["decode"]["decoded"]),
+            "decisive_frame": frame, "images": len(evaluated(state)),
             "changed": changes.since_provisional(before, ref.version, place, shown(result)),
             "decisive_at": received_at.get(decisive)}
 

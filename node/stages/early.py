@@ -15,7 +15,7 @@ from node.database import instance, now, reading, score, study
 from node.domain import JSON, EntryState, ImageHead, ImageScore, InstanceState, Lane, Priority, ReceivedInstance
 from node.interfaces import TriageModel
 from node.stages import scores, selection
-from node.stages.analysis import ScoredImage, ai_priority, combine, decisive_image, shown, triage_model
+from node.stages.analysis import ScoredImage, ai_priority, combine, decisive_image, refused, shown, triage_model
 from node.stages.desk import Desk
 from node.stages.selection import Limits
 
@@ -99,7 +99,7 @@ def commit_early(desk: Desk, connection: sa.Connection, uid: str, result: JSON) 
         return
     images, received_at = _so_far(connection, model, uid)
     if not images:
-        return  # taken out of use while it was scored
+        return  # taken out of use while it was scored, or no such picture: completion tells why
     combined = combine(model, images)
     # The version being collected, or the one that has begun: its rank, if it came first, is not undone by this.
     version = booked.version + 1 if booked.open else booked.version
@@ -121,7 +121,7 @@ def _so_far(
     images = [
         ScoredImage(sop_instance_uid=row.sop_instance_uid, frame=row.frame,
                     score=ImageScore(scores=row.scores, embedding=b"", gate=row.gate)) for row in rows]
-    return images, {row.sop_instance_uid: row.received_at for row in rows}
+    return [one for one in images if not refused(model, one)], {row.sop_instance_uid: row.received_at for row in rows}
 
 
 def _is_closed_for_today(desk: Desk, booked: sa.Row[Any]) -> bool:

@@ -22,7 +22,9 @@ from node.domain import (
     TriageResult,
 )
 from node.errors import ModelOutputError
+from node.inference import review
 from node.stages import selection
+from node.stages.analysis import evaluated
 from node.stages.desk import Desk, RunRef, RunState, dump, load_run, local, parse
 from node.stages.pictures import Key
 
@@ -75,8 +77,8 @@ def guard(desk: Desk, ref: RunRef) -> JSON:
         triage_model=triaged.model, findings_model=answer.model if answer else None,
         prompt_set=triaged.prompt_set, aggregate=triaged.aggregate,
         impression=text.impression if text else "", recommendation=text.recommendation if text else "",
-        remarks=_remarks(state, outcomes), notices=_notices(desk, triaged, answer),
-        started_at=local(state.started_at), unvalidated=triaged.unvalidated)
+        remarks=(*_remarks(state, outcomes), *review.remarks(triaged.scores, prompt_set.review)),
+        notices=_notices(desk, triaged, answer), started_at=local(state.started_at), unvalidated=triaged.unvalidated)
     answered = FindingsState.WITHHELD if withheld else FindingsState(told["state"])
     return {"analysis": dump(AnalysisResult, analysis), "findings_state": answered.value,
             "guardrails": dump(tuple[GuardrailOutcome, ...], outcomes)}
@@ -94,7 +96,7 @@ def _place(state: RunState) -> Priority:
 def _evidence(state: RunState) -> tuple[EvidenceImage, ...]:
     """Every instance that was shown to a model, with the frame that decided, or else the first that was shown."""
     frames: dict[int, int] = {}
-    for key in sorted(map(Key.of, state.results["decode"]["decoded"])):
+    for key in evaluated(state):
         frames.setdefault(key.instance_id, key.frame)
     _, decisive = _decisive(state)
     frames[decisive.instance_id] = decisive.frame
@@ -104,12 +106,20 @@ def _evidence(state: RunState) -> tuple[EvidenceImage, ...]:
         for found in state.evidence if found.id in frames)
 
 
+def left_out(state: RunState) -> dict[str, str]:
+    """Every instance of the study that no answer rests on, by SOP Instance UID, with the reason."""
+    used = {key.instance_id for key in evaluated(state)}
+    gated = {Key.of(name).instance_id: reason for name, reason in state.results["triage"].get("gated", {}).items()}
+    unlike = {found.sop_instance_uid: gated[found.id] for found in state.evidence
+              if found.id in gated and found.id not in used}
+    return {**state.results["plan"]["declined"], **state.results["decode"]["undecodable"], **unlike}
+
+
 def _remarks(state: RunState, outcomes: tuple[GuardrailOutcome, ...]) -> tuple[str, ...]:
     remarks = list(state.results["plan"]["remarks"])
-    left_out = {**state.results["plan"]["declined"], **state.results["decode"]["undecodable"]}
-    if left_out:
-        reasons = ", ".join(sorted(set(left_out.values())))
-        remarks.append(f"{len(left_out)} of {len(state.evidence)} images were not evaluated: {reasons}.")
+    if without := left_out(state):
+        reasons = ", ".join(sorted(set(without.values())))
+        remarks.append(f"{len(without)} of {len(state.evidence)} images were not evaluated: {reasons}.")
     remarks += state.results["decode"].get("remarks", [])
     if state.results["findings"]["state"] == FindingsState.FAILED.value:
         remarks.append("The findings model gave no valid answer; triage stands alone.")
@@ -146,4 +156,8 @@ def commit_guard(_desk: Desk, connection: sa.Connection, ref: RunRef, state: Run
             "guardrails": result["guardrails"], "findings_reason": told["reason"],
             "triage_model": dump(ModelIdentity, analysis.triage_model),
             "findings_model": told.get("model"), "unvalidated": analysis.unvalidated,
+            "images": {"received": len(state.evidence), "evaluated": len(evaluated(state)),
+                       "decisive": state.results["rank"]["decisive"],
+                       "decisive_frame": state.results["rank"]["decisive_frame"],
+                       "aggregate": analysis.aggregate, "not_evaluated": left_out(state)},
         })

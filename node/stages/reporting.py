@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pydicom
@@ -25,8 +25,8 @@ from node.domain import (
 )
 from node.errors import ReportInvalid, StorageError
 from node.stages import pictures
+from node.stages.analysis import evaluated
 from node.stages.desk import Desk, RunRef, RunState, dump, load_run, local, parse
-from node.stages.pictures import Key
 from node.stages.reading import spoke_demo
 from sr_writer import checks, measurement_report, text_report
 
@@ -53,7 +53,7 @@ def write(desk: Desk, ref: RunRef) -> JSON:
     triaged: TriageResult = parse(TriageResult, state.results["triage"]["triage"])
     if triaged.shadow:
         return {"withheld": "shadow mode: no valid operating points", "reports": []}
-    analysis: AnalysisResult = parse(AnalysisResult, state.results["guard"]["analysis"])
+    analysis = _leaving(parse(AnalysisResult, state.results["guard"]["analysis"]))
     source = _source(desk, state)
     section = desk.pipeline(state.results["plan"]["pipeline"])
     written = []
@@ -63,6 +63,11 @@ def write(desk: Desk, ref: RunRef) -> JSON:
         except ReportInvalid as error:
             return {"failed": f"{kind.value}: {error}", "reports": []}
     return {"reports": [dump(ReportObject, item) for item in written]}
+
+
+def _leaving(analysis: AnalysisResult) -> AnalysisResult:
+    """What may stand in an object: nothing that is for the board only."""
+    return replace(analysis, findings=tuple(found for found in analysis.findings if not found.board_only))
 
 
 def _written(
@@ -98,7 +103,7 @@ def derive_uid(*parts: str) -> str:
 
 
 def _source(desk: Desk, state: RunState) -> Source:
-    decoded = {Key.of(name).instance_id for name in state.results["decode"]["decoded"]}
+    decoded = {key.instance_id for key in evaluated(state)}
     decisive = state.results["rank"]["decisive"]
     heads = [pydicom.dcmread(desk.data_dir / found.path, stop_before_pixels=True)
              for found in state.evidence if found.id in decoded]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,18 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from node import audit, pipeline, versions
 from node.database import connect, embedding, metadata, score, transaction
-from node.domain import DeliveryState, EntryState, FindingsState, Presence, Priority, ReportState, Side
+from node.domain import (
+    DeliveryState,
+    EntryState,
+    EvidenceLevel,
+    FindingsState,
+    Gate,
+    GateDomain,
+    Presence,
+    Priority,
+    ReportState,
+    Side,
+)
 from node.errors import ModelOutputError, StorageError
 from node.jobs import Jobs, Queue
 from node.observability import supervised_thread
@@ -89,6 +101,58 @@ def test_a_prompt_set_may_be_a_file_of_the_site(make: Make, tmp_path: Path) -> N
     assert node.entry(STUDY).state is EntryState.PROVISIONAL
     node.complete()
     assert node.entry(STUDY).report_state is ReportState.WRITTEN
+
+
+CHEST, KNEE = {"chest": 0.9, "knee": 0.1}, {"chest": 0.2, "knee": 0.8}
+
+
+def gated(node: StraightNode) -> StraightNode:
+    """The same with a model that knows a knee when it sees one."""
+    domains = tuple(GateDomain(key=key, name=f"a {key} radiograph", prompts=(key,)) for key in ("chest", "knee"))
+    node.triage.prompt_set = replace(
+        node.triage.prompt_set, gate=Gate(accepted=("chest",), margin=0.0, domains=domains))
+    node.triage.gate = CHEST
+    return node
+
+
+def test_an_image_that_looks_like_a_knee_is_not_evaluable_whatever_its_header_says(node: StraightNode) -> None:
+    gated(node).triage.gate = KNEE
+    entry = node.evaluate(chest(STUDY))
+    assert (entry.state, entry.reason) == (
+        EntryState.NOT_EVALUABLE, "looks like a knee radiograph, not a chest radiograph")
+    assert declined(node)
+
+
+def test_one_image_of_another_kind_is_left_out_and_named(node: StraightNode) -> None:
+    gated(node).triage.gate_by_image[f"{STUDY}.2"] = KNEE
+    entry = node.evaluate(chest(STUDY), chest(STUDY, 2))
+    reason = "looks like a knee radiograph, not a chest radiograph"
+    assert (entry.state, entry.priority) == (EntryState.CONFIRMED, Priority.HIGH)
+    notes = node.dossier(STUDY)
+    assert notes["images"] == {"received": 2, "evaluated": 1, "decisive": f"{STUDY}.1", "decisive_frame": 1,
+                               "aggregate": "max",
+                               "not_evaluated": {f"{STUDY}.2": reason}}
+    assert f"1 of 2 images were not evaluated: {reason}." in notes["remarks"]
+    for one in node.reports(STUDY):
+        assert f"{STUDY}.2" not in one.to_json()
+
+
+def test_a_lateral_is_listed_as_not_analysed_beside_the_frontal_that_is(node: StraightNode) -> None:
+    node.evaluate(chest(STUDY), chest(STUDY, 2, ViewPosition="LL"))
+    notes = node.dossier(STUDY)
+    assert notes["images"]["not_evaluated"] == {f"{STUDY}.2": "view LATERAL"}
+    assert "1 of 2 images were not evaluated: view LATERAL." in notes["remarks"]
+    assert any("view LATERAL" in one.to_json() for one in node.reports(STUDY))
+
+
+def test_a_finding_without_evidence_stays_on_the_board(node: StraightNode) -> None:
+    findings = tuple(replace(each, evidence=EvidenceLevel.NONE) if each.key == "effusion" else each
+                     for each in node.triage.prompt_set.findings)
+    node.triage.prompt_set = replace(node.triage.prompt_set, findings=findings)
+    entry = node.evaluate(chest(STUDY))
+    assert (entry.ai_priority, node.finding(STUDY, "effusion").presence) == (
+        Priority.ROUTINE, Presence.UNDETERMINED)
+    assert not any("Pleural effusion" in one.to_json() for one in node.reports(STUDY))
 
 
 def test_early_triage_flags_a_study_that_was_completed_meanwhile(node: StraightNode) -> None:

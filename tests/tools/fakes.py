@@ -59,6 +59,7 @@ class FakeTriage:
     errors: list[Exception] = field(default_factory=list)
     #: Domain scores of every image.
     gate: dict[str, float] = field(default_factory=dict)
+    gate_by_image: dict[str, dict[str, float]] = field(default_factory=dict)
     #: SOP Instance UIDs and priority of every call.
     calls: list[tuple[list[str], Priority]] = field(default_factory=list)
 
@@ -79,7 +80,8 @@ class FakeTriage:
         if self.errors:
             raise self.errors.pop(0)
         self.calls.append(([image.sop_instance_uid for image in images], priority))
-        return [ImageScore(scores=self._scores(image), embedding=EMBEDDING, gate=self.gate) for image in images]
+        return [ImageScore(scores=self._scores(image), embedding=EMBEDDING,
+                           gate=self.gate_by_image.get(image.sop_instance_uid, self.gate)) for image in images]
 
     def _scores(self, image: ModelImage) -> dict[str, float]:
         scores = {finding.key: HIGH if finding.key in self.present else LOW for finding in self.prompt_set.findings}

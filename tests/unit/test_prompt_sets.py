@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from node.domain import OperatingPoint, Presence, Priority
+from node.domain import EvidenceLevel, OperatingPoint, Presence, Priority, ReviewRule
 from node.errors import ConfigurationError
 from node.inference import prompt_sets
 
@@ -85,6 +85,7 @@ def _first(told: dict[str, Any], **changes: object) -> None:
     told["findings"][0].update(changes)
 
 
+KIND = {"key": "a", "name": "an image", "prompts": ["image"]}
 WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda told: told.update(aggregate="median"), r"aggregate = 'median': .*'max' or 'mean'"),
     (lambda told: told.update(colour="red"), r"colour = 'red'"),
@@ -96,6 +97,16 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda told: _first(told, positive=[]), r"findings\.0\.positive = \[\]"),
     (lambda told: _first(told, negative=["effusion present"]), r"cannot be positive and negative"),
     (lambda told: _first(told, nominal={"present_above": 0.3, "absent_below": 0.4}), r"must not be below absent_below"),
+    (lambda told: told.update(aggregate="top_0_mean"), r"aggregate = 'top_0_mean': .*'top_3_mean'"),
+    (lambda told: told["findings"][0].pop("positive"), r"'effusion' lacks prompts: .*'terms'"),
+    (lambda told: _first(told, evidence="published"), r"needs 'published'"),
+    (lambda told: _first(told, evidence="hearsay"), r"findings\.0\.evidence = 'hearsay'"),
+    (lambda told: _first(told, against="others"), r"cannot both say"),
+    (lambda told: _first(told, names={"fr": "x"}), r"names\.fr"),
+    (lambda told: told.update(review={"entropy_above": 2}), r"review\.entropy_above = 2"),
+    (lambda told: told.update(gate={"accepted": ["a"], "margin": 0, "domains": [KIND, KIND]}), r"occurs twice"),
+    (lambda told: told.update(gate={"accepted": ["b"], "margin": 0, "domains": [KIND, {**KIND, "key": "c"}]}),
+     "none of"),
     (lambda told: _first(told, nominal={"present_above": 1.5, "absent_below": 0.4}), r"present_above = 1\.5"),
 ]
 
@@ -108,6 +119,66 @@ def test_a_wrong_value_is_named_with_its_file_and_key(
     change(told)
     with pytest.raises(ConfigurationError, match=rf"own\.yaml: .*{message}"):
         prompt_sets.load_prompt_set(write(tmp_path, told))
+
+
+TEMPLATES = {"positive": ["{} present", "there is {}"], "negative": ["no {}", "normal X-ray"]}
+
+
+def _templated(told: dict[str, Any], **finding: Any) -> dict[str, Any]:
+    del told["findings"][0]["positive"], told["findings"][0]["negative"]
+    _first(told, **finding)
+    return told | {"templates": TEMPLATES}
+
+
+def test_templates_take_every_term_and_say_each_sentence_once(tmp_path: Path) -> None:
+    told = _templated(values(), terms=["pleural effusion", "pleural fluid"])
+    (finding,) = prompt_sets.load_prompt_set(write(tmp_path, told)).findings
+    assert finding.positive == ("pleural effusion present", "pleural fluid present",
+                                "there is pleural effusion", "there is pleural fluid")
+    assert finding.negative == ("no pleural effusion", "no pleural fluid", "normal X-ray")
+
+
+def test_listed_prompts_come_before_those_of_templates(tmp_path: Path) -> None:
+    told = _templated(values(), terms=["effusion"], negative=["clear lungs"])
+    (finding,) = prompt_sets.load_prompt_set(write(tmp_path, told)).findings
+    assert (finding.positive, finding.negative) == (("effusion present", "there is effusion"), ("clear lungs",))
+
+
+def test_grades_are_compared_with_each_other(tmp_path: Path) -> None:
+    told = values()
+    grades = []
+    for key in ("mild", "severe"):
+        grade = {**told["findings"][0], "key": key, "positive": [f"{key} disease"], "against": "others"}
+        del grade["negative"]
+        grades.append(grade)
+    mild, severe = prompt_sets.load_prompt_set(write(tmp_path, told | {"findings": grades})).findings
+    assert (mild.negative, severe.negative) == (severe.positive, mild.positive)
+
+
+def test_a_file_may_state_names_evidence_sources_paraphrases_gate_and_review(tmp_path: Path) -> None:
+    told = values() | {
+        "paraphrases": {"positive": ["image shows {}"], "negative": ["free of {}"]},
+        "review": {"entropy_above": 0.97, "margin_below": 0.02}, "aggregate": "top_3_mean",
+        "gate": {"accepted": ["chest"], "margin": 0.1, "domains": [
+            {"key": "chest", "name": "a chest radiograph", "prompts": ["chest x-ray"]},
+            {"key": "knee", "name": "a knee radiograph", "prompts": ["knee x-ray"]}]}}
+    _first(told, terms=["effusion"], names={"en": "Effusion", "ko": "흉수"}, evidence="published",
+           published="AUC .914", nominal={"present_above": 0.6, "absent_below": 0.4, "source": "nobody"})
+    loaded = prompt_sets.load_prompt_set(write(tmp_path, told))
+    (finding,) = loaded.findings
+    assert (finding.paraphrase_positive, finding.paraphrase_negative) == (("image shows effusion",),
+                                                                          ("free of effusion",))
+    assert (finding.names["ko"], finding.evidence, finding.nominal_source) == (
+        "흉수", EvidenceLevel.PUBLISHED, "nobody")
+    assert loaded.gate is not None and loaded.gate.accepted == ("chest",) and len(loaded.gate.domains) == 2
+    assert loaded.review == ReviewRule(entropy_above=0.97, margin_below=0.02)
+
+
+def test_the_demo_set_is_read_as_it_was(tmp_path: Path) -> None:
+    """Its operating points belong to its bytes; nothing new may be asked of it."""
+    told = prompt_sets.load_prompt_set("demo-chest")
+    assert (told.gate, told.review, told.aggregate) == (None, None, "max")
+    assert {finding.evidence for finding in told.findings} == {EvidenceLevel.SITE}
 
 
 @pytest.mark.parametrize("told", [["a"], "text", None])

@@ -19,6 +19,7 @@ from node.domain import (
     DEMO_NOTICE,
     JSON,
     RESEARCH_NOTICE,
+    EvidenceLevel,
     Findings,
     FindingScore,
     ImageHead,
@@ -77,6 +78,31 @@ def test_a_mean_is_taken_where_the_prompt_set_says_so() -> None:
     assert found.sop_instance_uid == f"{STUDY}.1"
 
 
+def test_the_mean_of_the_highest_is_taken_where_the_prompt_set_says_so() -> None:
+    model = FakeTriage(prompt_set=replace(PROMPTS, aggregate="top_2_mean"))
+    found = of(triaged(scores(effusion=0.9), scores(effusion=0.5), scores(effusion=0.2), model=model), "effusion")
+    assert (found.score, found.sop_instance_uid) == (pytest.approx(0.7), f"{STUDY}.1")
+    assert of(triaged(scores(effusion=0.9), model=model), "effusion").score == 0.9
+
+
+def without_evidence(*keys: str) -> FakeTriage:
+    findings = tuple(replace(each, evidence=EvidenceLevel.NONE) if each.key in keys else each
+                     for each in PROMPTS.findings)
+    return FakeTriage(prompt_set=replace(PROMPTS, findings=findings))
+
+
+def test_a_finding_without_evidence_is_on_the_board_only_whatever_its_score_and_cut_offs() -> None:
+    result = triaged(scores(pneumothorax=0.99), model=without_evidence("pneumothorax"))
+    found = of(result, "pneumothorax")
+    assert (found.presence, found.operating_point, found.board_only) == (Presence.UNDETERMINED, None, True)
+    assert (found.score, ai_priority(result)) == (0.99, Priority.ROUTINE)
+
+
+def test_a_prompt_set_without_any_evidence_runs_in_shadow() -> None:
+    result = triaged(scores(pneumothorax=0.99), model=without_evidence(*KEYS))
+    assert (result.shadow, ai_priority(result)) == (True, None)
+
+
 @pytest.mark.parametrize(("score", "presence"), [
     (0.6, Presence.PRESENT), (0.59, Presence.UNDETERMINED), (0.4, Presence.UNDETERMINED), (0.39, Presence.ABSENT)])
 def test_two_cut_offs_leave_room_for_doubt(score: float, presence: Presence) -> None:
@@ -121,7 +147,7 @@ def test_triage_alone_shows_neither_side_nor_certainty() -> None:
 def any_result(draw: st.DrawFn) -> TriageResult:
     """Any scores of any images, with any cut-offs, or none."""
     cuts = st.tuples(st.floats(0, 1), st.floats(0, 1))
-    model = FakeTriage()
+    model = FakeTriage(prompt_set=PROMPTS)
     model.operating_points = {
         key: OperatingPoint(present_above=max(pair), absent_below=min(pair))
         for key in draw(st.sets(st.sampled_from(KEYS))) for pair in [draw(cuts)]}
@@ -215,14 +241,15 @@ def state(**results: JSON) -> RunState:
         id=1, sop_class_uid="1", sop_instance_uid="1", study_instance_uid=STUDY, series_instance_uid="2",
         transfer_syntax_uid="1", modality="CR", path="p", size=1, calling_ae_title="A", called_ae_title="B",
         source_host="h", received_at=datetime.now(UTC), state=InstanceState.ACCEPTED)
-    left: JSON = {"plan": {"remarks": [], "declined": {}}, "decode": {"undecodable": {}}, "findings": {"state": "done"}}
+    left: JSON = {"plan": {"remarks": [], "declined": {}}, "decode": {"decoded": [], "undecodable": {}}, "triage": {},
+                  "findings": {"state": "done"}}
     return RunState(ref=REF, study=Study(study_instance_uid=STUDY), started_at=0.0, trigger="quiet",
                     evidence=(received, received), results={**left, **results})
 
 
 def test_images_that_were_left_out_are_remarked_with_their_reasons() -> None:
     remarks = reading._remarks(state(plan={"remarks": ["Age is not known."], "declined": {"9": "view LATERAL"}},
-                                     decode={"undecodable": {"8": "no pixels"}}), ())
+                                     decode={"decoded": [], "undecodable": {"8": "no pixels"}}), ())
     assert remarks == ("Age is not known.", "2 of 2 images were not evaluated: no pixels, view LATERAL.")
 
 
