@@ -6,7 +6,7 @@ Rules are data at the top of the module; nothing is evaluated. A reason is a sen
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 
 from node.config import PipelineSection
@@ -34,6 +34,14 @@ IMAGE_FAMILIES = {
 """Image storage classes (PS3.4 B.5) and the modality each implies. Whatever is not here and no secondary
 capture is no picture of a patient: documents, states, segmentations, plans, doses, waveforms, raw data."""
 
+ONLY_IF_NAMED = frozenset({"MG", "PX", "NM", "PT", "XA", "SC"})
+"""Modalities that no prompt set gets unless it names them; SC stands for the Secondary Capture classes."""
+CAPTURED_AS = frozenset({"", "SC", "OT"})
+"""Modality of a Secondary Capture that says nothing about what was captured (PS3.3 C.8.6.1)."""
+NOT_THE_PATIENT = {"LOCALIZER": "localizer", "SCREEN SAVE": "screen save", "DOSE INFO": "dose screen",
+                   "LABEL": "label of a slide", "OVERVIEW": "overview of a slide", "THUMBNAIL": "thumbnail"}
+"""Values of Image Type from the third on, and the reason why such an image is not evaluated."""
+
 ORDER_PRIORITIES = {"STAT": Priority.STAT, "HIGH": Priority.HIGH}
 """Requested Procedure Priority (PS3.3 C.4.11); MEDIUM, ROUTINE and LOW are routine."""
 TEST_PATTERNS = (r"(TEST|QC|PHANTOM|DUMMY)(?![A-Z])",)
@@ -41,10 +49,16 @@ TEST_PATTERNS = (r"(TEST|QC|PHANTOM|DUMMY)(?![A-Z])",)
 HUMAN = re.compile(r"\b(HOMO SAPIENS|HUMAN)\b", re.IGNORECASE)
 ANIMAL = re.compile(r"\b(CANINE|FELINE|EQUINE|BOVINE|VETERINARY)\b", re.IGNORECASE)
 
-BODY_PARTS = {"CHEST": frozenset({"CHEST", "THORAX", "THORACIC CAVITY", "CHST", "LUNG", "LUNGS", "CXR",
-                                 "TORAX", "TÓRAX", "흉부", "胸部"})}
+BODY_PARTS = {
+    "CHEST": frozenset({"CHEST", "THORAX", "THORACIC CAVITY", "CHST", "LUNG", "LUNGS", "CXR",
+                        "TORAX", "TÓRAX", "흉부", "胸部"}),
+    "HEAD": frozenset({"HEAD", "BRAIN", "SKULL", "NEURO", "CRANIUM", "KOPF", "두부", "뇌", "頭部"}),
+    "ABDOMEN": frozenset({"ABDOMEN", "ABD", "LIVER", "BAUCH", "복부", "腹部"}),
+}
 """Words that mean the same part; the key is the term of CID 4031."""
-REGIONS = {"51185008": "CHEST", "816094009": "CHEST", "T-D3000": "CHEST", "39607008": "CHEST"}
+REGIONS = {"51185008": "CHEST", "816094009": "CHEST", "T-D3000": "CHEST", "39607008": "CHEST",
+           "69536005": "HEAD", "T-D1100": "HEAD", "12738006": "HEAD", "818981001": "ABDOMEN", "113345001": "ABDOMEN",
+           "T-D4000": "ABDOMEN"}
 """Anatomic Region Sequence codes; other codes are other parts."""
 OTHER_PARTS = re.compile(
     r"\b(SPINE|TSPINE|SHOULDERS?|CLAVICLES?|STERNUM|RIBS?|ABDOMEN|PELVIS|NECK|SKULL|HEAD|HANDS?|WRISTS?|ELBOWS?|"
@@ -99,7 +113,7 @@ def decline(head: ImageHead, eligibility: Eligibility, today: date) -> str:
     reasons = (
         _declined_subject(head),
         "" if head.has_pixel_data else "no pixel data",
-        _declined_object(head),
+        _declined_object(head, eligibility),
         _declined_modality(head, eligibility),
         _declined_body_part(head, eligibility),
         _declined_view(head, eligibility),
@@ -151,8 +165,9 @@ def _declined_subject(head: ImageHead) -> str:
     return ""
 
 
-def _declined_object(head: ImageHead) -> str:
-    if head.sop_class_uid in SECONDARY_CAPTURE:
+def _declined_object(head: ImageHead, eligibility: Eligibility) -> str:
+    captured = head.sop_class_uid in SECONDARY_CAPTURE
+    if captured and "SC" not in eligibility.modalities:
         return "secondary capture"
     if not is_evidence(head):
         return "not an image of a patient"
@@ -160,9 +175,9 @@ def _declined_object(head: ImageHead) -> str:
     if head.sop_class_uid in FOR_PROCESSING or intent == "FOR PROCESSING":
         return "for processing, not for presentation"
     image_type = [part.upper() for part in head.image_type]
-    if "LOCALIZER" in image_type[2:]:
-        return "localizer"
-    if image_type[:2] == ["DERIVED", "SECONDARY"]:
+    if other := next((NOT_THE_PATIENT[part] for part in map(_spaced, image_type[2:]) if part in NOT_THE_PATIENT), ""):
+        return other
+    if image_type[:2] == ["DERIVED", "SECONDARY"] and not captured:
         return "derived image (DERIVED\\SECONDARY)"
     return f"{head.number_of_frames} frames" if is_projection(head) and head.number_of_frames > 1 else ""
 
@@ -171,7 +186,10 @@ def _declined_modality(head: ImageHead, eligibility: Eligibility) -> str:
     """Modality as stated; a class of another family does not become a radiograph by its Modality."""
     allowed = eligibility.modalities
     stated, implied = _modality(head), IMAGE_FAMILIES.get(head.sop_class_uid, "")
-    wrong = next((each for each in (stated, implied) if each and allowed and each not in allowed), "")
+    if head.sop_class_uid in SECONDARY_CAPTURE and stated in CAPTURED_AS:
+        return ""
+    wrong = next((each for each in (stated, implied)
+                  if each and each not in allowed and (allowed or each in ONLY_IF_NAMED)), "")
     return f"modality {wrong}" if wrong else ""
 
 
@@ -203,15 +221,20 @@ def _shows(head: ImageHead, body_parts: Sequence[str]) -> bool:
     names = {part.upper() for part in body_parts}
     wanted = names.union(*(words for part, words in BODY_PARTS.items() if names & ({part} | words)))
     if stated := head.body_part_examined.strip().upper():
-        return _names(stated, wanted) and not OTHER_PARTS.search(_spaced(stated))
+        return _names(stated, wanted) and not _other_part(stated, wanted)
     if code := head.anatomic_region_code:
         return REGIONS.get(code, code) in wanted
     for text in (head.series_description.upper(), head.study_description.upper()):
         if _names(text, wanted):
             return True
-        if OTHER_PARTS.search(_spaced(text)):
+        if _other_part(text, wanted):
             return False
     return False
+
+
+def _other_part(text: str, wanted: Container[str]) -> bool:
+    """True when ``text`` names a part that is none of the wanted ones."""
+    return any(found.group() not in wanted for found in OTHER_PARTS.finditer(_spaced(text)))
 
 
 def _names(text: str, words: Iterable[str]) -> bool:

@@ -11,6 +11,7 @@ import yaml
 from node.domain import EvidenceLevel, OperatingPoint, Presence, Priority, ReviewRule
 from node.errors import ConfigurationError
 from node.inference import prompt_sets
+from sr_writer.codes import is_known
 
 SITE = {"scheme": "SCT", "code": "39607008", "meaning": "Lung"}
 
@@ -59,6 +60,39 @@ def test_a_file_becomes_a_prompt_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", prompt_sets.available())
 def test_every_shipped_prompt_set_loads_under_its_own_name(name: str) -> None:
     assert prompt_sets.load_prompt_set(name).name == name
+
+
+SHIPPED = [name for name in prompt_sets.available() if name != "demo-chest"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_set_states_names_evidence_and_the_source_of_its_cut_offs(name: str) -> None:
+    told = prompt_sets.load_prompt_set(name)
+    assert told.gate is not None and told.review is not None and not told.demo
+    assert told.eligibility.minimum_age_years == 18
+    for finding in told.findings:
+        assert set(finding.names) == {"en", "ko"}, finding.key
+        assert "nobody measured" in finding.nominal_source, finding.key
+        assert finding.evidence is not EvidenceLevel.SITE, finding.key
+        assert len({*finding.positive, *finding.negative}) == len(finding.positive) + len(finding.negative)
+
+
+@pytest.mark.parametrize("name", prompt_sets.available())
+def test_a_shipped_set_has_no_code_that_the_code_table_does_not_have(name: str) -> None:
+    concepts = [each for found in prompt_sets.load_prompt_set(name).findings for each in (found.concept, found.site)]
+    assert [concept for concept in concepts if not is_known(concept)] == []
+
+
+def test_the_chest_set_has_the_findings_and_figures_of_the_model_card() -> None:
+    figures = {finding.key: finding.published for finding in prompt_sets.load_prompt_set("chest-xray").findings}
+    assert len(figures) == 13
+    assert figures["pneumothorax"].startswith("zero-shot AUC .862, MedSigLIP model card")
+
+
+@pytest.mark.parametrize("name", ["ct-chest", "ct-head", "ct-abdomen", "dermatology"])
+def test_where_nothing_was_published_nothing_has_evidence(name: str) -> None:
+    told = prompt_sets.load_prompt_set(name)
+    assert {finding.evidence for finding in told.findings} == {EvidenceLevel.NONE}
 
 
 @pytest.mark.parametrize("name", prompt_sets.available_findings_prompts())

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from node import header, routing
 from node.config import Match, PipelineSection
 from node.domain import Eligibility, ImageHead, Lane, Priority
+from node.inference.prompt_sets import load_prompt_set
 from tests.tools.radiographs import REAL
 
 TODAY = date(2026, 5, 20)
@@ -188,3 +189,57 @@ def test_documents_never_choose_a_pipeline() -> None:
     anything = PipelineSection(match=Match(modalities=(), body_parts=()))
     assert routing.pipeline_for([replace(HEAD, sop_class_uid=STORAGE + "88.11")], [], [anything]) is None
     assert routing.pipeline_for([], [], [anything]) is None
+
+
+SKIN = Eligibility(modalities=("XC", "SC"), body_parts=(), views=(), minimum_age_years=0)
+ANYTHING = Eligibility(modalities=(), body_parts=(), views=(), minimum_age_years=0)
+
+
+@pytest.mark.parametrize(("end", "modality"), [
+    ("1.2", "MG"), ("20", "NM"), ("128", "PT"), ("12.1", "XA"), ("1.1", "PX"), ("1.1", "MG")])
+def test_some_modalities_have_to_be_named(end: str, modality: str) -> None:
+    head = replace(HEAD, sop_class_uid=STORAGE + end, modality=modality)
+    assert routing.decline(head, ANYTHING, TODAY) == f"modality {modality}"
+    named = replace(ANYTHING, modalities=(modality, "DX"))
+    assert routing.decline(head, named, TODAY) == ""
+
+
+@pytest.mark.parametrize(("modality", "reason"), [
+    ("OT", ""), ("SC", ""), ("XC", ""), ("CT", "modality CT"), ("MG", "modality MG")])
+def test_a_secondary_capture_passes_where_it_is_named_and_shows_what_was_asked_for(modality: str, reason: str) -> None:
+    head = replace(HEAD, sop_class_uid=STORAGE + "7", modality=modality, image_type=("DERIVED", "SECONDARY"))
+    assert routing.decline(head, SKIN, TODAY) == reason
+    assert routing.decline(head, ANYTHING, TODAY) == "secondary capture"
+
+
+@pytest.mark.parametrize(("third", "reason"), [
+    ("SCREEN SAVE", "screen save"), ("DOSE_INFO", "dose screen"), ("LABEL", "label of a slide"),
+    ("OVERVIEW", "overview of a slide"), ("THUMBNAIL", "thumbnail"), ("VOLUME", ""), ("AXIAL", "")])
+def test_pictures_of_screens_and_slides_are_no_pictures_of_the_patient(third: str, reason: str) -> None:
+    assert declined(image_type=("ORIGINAL", "PRIMARY", third)) == reason
+
+
+@pytest.mark.parametrize(("part", "stated", "reason"), [
+    ("HEAD", "BRAIN", ""), ("HEAD", "HEAD", ""), ("HEAD", "NECK", "body part NECK"), ("HEAD", "두부", ""),
+    ("HEAD", "HEADNECK", "body part HEADNECK"), ("HEAD", "HEAD NECK", "body part HEAD NECK"),
+    ("ABDOMEN", "ABDOMEN", ""), ("ABDOMEN", "LIVER", ""), ("ABDOMEN", "CHEST", "body part CHEST"),
+    ("ABDOMEN", "ABDOMEN PELVIS", "body part ABDOMEN PELVIS"), ("CHEST", "HEAD", "body part HEAD")])
+def test_ct_of_other_parts_is_declined(part: str, stated: str, reason: str) -> None:
+    head = replace(HEAD, sop_class_uid=STORAGE + "2", modality="CT", body_part_examined=stated)
+    eligibility = Eligibility(modalities=("CT",), body_parts=(part,), views=(), minimum_age_years=18)
+    assert routing.decline(head, eligibility, TODAY) == reason
+
+
+@pytest.mark.parametrize(("prompt_set", "change"), [
+    ("chest-xray", {}), ("fundus", {"sop_class_uid": STORAGE + "77.1.5.1", "modality": "OP"}),
+    ("dermatology", {"sop_class_uid": STORAGE + "77.1.4", "modality": "XC", "body_part_examined": "ARM"}),
+    ("histopathology", {"sop_class_uid": STORAGE + "77.1.6", "modality": "SM", "body_part_examined": "BREAST"}),
+    ("ct-chest", {"sop_class_uid": STORAGE + "2", "modality": "CT"}),
+    ("ct-head", {"sop_class_uid": STORAGE + "2", "modality": "CT", "body_part_examined": "HEAD"}),
+    ("ct-abdomen", {"sop_class_uid": STORAGE + "2", "modality": "CT", "body_part_examined": "ABDOMEN"})])
+def test_every_shipped_set_takes_its_own_images_and_no_child(prompt_set: str, change: dict[str, str]) -> None:
+    eligibility = load_prompt_set(prompt_set).eligibility
+    head = replace(HEAD, **change)  # type: ignore[arg-type]
+    assert routing.decline(head, eligibility, TODAY) == ""
+    assert routing.decline(replace(head, patient_age="009Y"), eligibility, TODAY) == "age 9 years, needs 18 or over"
+    assert routing.decline(replace(HEAD, modality="US", sop_class_uid=STORAGE + "6.1"), eligibility, TODAY)
