@@ -14,7 +14,7 @@ from node import audit, network_checks, schema
 from node.config import Config, Destination
 from node.database import connect
 from node.dicom_client import DicomClient
-from node.domain import AuditEvent, IntendedUse
+from node.domain import AuditEvent, IntendedUse, PromptSet
 from node.errors import NodeError, PeerRefused, StorageError
 from node.housekeeping.consistency import Findings, StoreCheck
 from node.housekeeping.recovery import Recovery
@@ -176,6 +176,7 @@ def _triage(config: Config) -> str:
         prompt_set = load_prompt_set(name)
         scorer = scorer_sha256(directory, prompt_set.sha256, None)
         found = operating_points.load(directory, prompt_set, scorer, config.models.allow_unvalidated)
+        _self_test(config, directory, prompt_set, scorer)
         if found.unvalidated:
             told.append(f"prompt set {name}: UNVALIDATED nominal points, research only")
         elif found.points:
@@ -183,6 +184,23 @@ def _triage(config: Config) -> str:
         else:
             told.append(f"prompt set {name}: SHADOW MODE, nothing is raised or sent: {found.shadow_reason}")
     return f"{directory} ({_whose(manifest(directory).demo)}); {'; '.join(told)}"
+
+
+def _self_test(config: Config, directory: Path, prompt_set: PromptSet, scorer: str) -> None:
+    """What a worker would refuse at load: prompts that this checkpoint turns round, probe images it confuses.
+
+    On the CPU, so that a check takes no memory from a worker; large models are kept out unless probes ask for one.
+    """
+    from node.inference.medsiglip import MedSigLIP
+    from node.inference.prompt_vectors import prompt_vectors
+    from node.inference.torch_runtime import choose_device
+
+    cache = config.node.data_dir / "cache"
+    if prompt_set.probes is not None and prompt_set.probes.is_file():
+        section = config.models.triage.model_copy(update={"device": "cpu"})
+        MedSigLIP.load(section, prompt_set, cache, config.models.allow_unvalidated)
+    else:
+        prompt_vectors(directory, prompt_set, scorer, cache, choose_device("cpu", "models.triage.device"))
 
 
 def _findings(config: Config) -> str:

@@ -10,8 +10,12 @@ from node.domain import ModelImage
 from node.images.aspect import squared
 from node.images.geometry import square, upright
 from node.images.picture import decoded_from
-from node.images.pixels import frame, load, text, value
+from node.images.pixels import frame, load, number, text, value
+from node.images.plausibility import require_radiograph
 from node.images.tone import rendered
+
+RADIOGRAPHS = tuple("1.2.840.10008.5.1.4.1.1." + end for end in ("1", "1.1", "1.1.1"))
+"""CR and DX: what has to look like a radiograph before a model sees it."""
 
 
 def projection(path: Path) -> ModelImage:
@@ -23,11 +27,14 @@ def projection(path: Path) -> ModelImage:
 
     Raises:
         Undecodable: with the reason shown to the reader.
+        NotEvaluable: a CR or DX that is blank, a page of text, or cut off in its exposure.
         StorageError: the file cannot be read.
     """
     with load(path) as file:
         image, stored = file.head, frame(file)
     pixels, tone = rendered(stored, image)
+    if text(image, "SOPClassUID") in RADIOGRAPHS:
+        require_radiograph(stored, pixels, number(image, "BitsStored") or stored.itemsize * 8)
     drawn, aspect = squared(pixels, image)
     laid, side_known, orient = upright(drawn, patient_orientation(image))
     padded, pad = square(laid)

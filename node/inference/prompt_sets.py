@@ -18,6 +18,8 @@ from node.domain import FindingsPrompt, PromptSet
 from node.errors import ConfigurationError
 from node.inference.prompt_files import FindingsPromptFile, Part, PromptSetFile
 
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml reads the same, ten times as fast
+
 PROBES = ".probes.npz"
 """End of the name of the probe images that lie beside a prompt set's file, where it has any."""
 
@@ -57,8 +59,9 @@ def _folder() -> Path:
 
 
 def _shipped_with(key: str) -> tuple[str, ...]:
+    """Told by a line that begins with the key: reading every file as YAML takes a second."""
     found = sorted(_folder().glob("*.yaml"))
-    return tuple(path.stem for path in found if key in _mapping(path, path.read_bytes()))
+    return tuple(path.stem for path in found if f"\n{key}:" in path.read_text(encoding="utf-8"))
 
 
 _File = TypeVar("_File", bound=Part)
@@ -89,7 +92,7 @@ def _locate(name_or_path: str, key: str, known: tuple[str, ...]) -> Path:
 
 def _mapping(path: Path, content: bytes) -> dict[str, Any]:
     try:
-        told = yaml.safe_load(content.decode("utf-8"))
+        told = yaml.load(content.decode("utf-8"), _LOADER)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: is not YAML in UTF-8: {error}") from error
     if not isinstance(told, dict):
