@@ -17,8 +17,8 @@ from node.domain import ModelImage, PromptSet
 from node.errors import ConfigurationError
 
 #: Least cosine of a paraphrase's contrast with the set's own. Random directions of 768 numbers or more stay
-#: below 0.1 with a probability of 99 %; the same thing in other words should be far above.
-AGREES = 0.2
+#: below it with a probability of 99 %; the same thing in other words should be far above.
+AGREES = 0.1
 #: Cosine from which a finding's positive and negative prompts are the same to the model.
 SAME = 0.9999
 
