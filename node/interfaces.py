@@ -21,6 +21,7 @@ from node.domain import (
     OperatingPoint,
     Priority,
     PromptSet,
+    Relevance,
     StoreOutcome,
 )
 
@@ -54,6 +55,20 @@ class TriageModel(Protocol):
             Undecodable: an image is not a uint8 RGB square.
             ModelOutputError: the model answered with something that is no number.
             DeviceLost: the accelerator does not work any more in this process.
+        """
+        ...
+
+
+class Explainer(Protocol):
+    """Shows where in an image the score of a finding comes from."""
+
+    def explain(self, image: ModelImage, finding: str) -> Relevance:
+        """A relevance map with its deletion check; only a reliable one may be shown. Thread-safe.
+
+        Raises:
+            ConfigurationError: the prompt set has no such finding.
+            Undecodable: the image is not a uint8 RGB square.
+            ModelOutputError: the model answered with something that is no number.
         """
         ...
 

@@ -60,6 +60,8 @@ def describe(folder: Path, name: str) -> None:
     """What the node reads about a checkpoint before it loads it."""
     told = {"name": name, "version": VERSIONS[name], "demo": True, "intended_use": NOTICE}
     told["prompt_sets"] = ["demo-chest"]
+    if name == TRIAGE:  # the region loss teaches each final token about its own place
+        told["explain"] = "single_token"
     _write(folder / "ainode.json", told)
 
 

@@ -36,6 +36,7 @@ from node.domain.records import (
     StoreOutcome,
     WorklistEntry,
 )
+from node.domain.relevance import Relevance, RelevanceMethod
 from node.domain.results import (
     AnalysisResult,
     Finding,
@@ -115,6 +116,8 @@ __all__ = [
     "PromptFinding",
     "PromptSet",
     "ReceivedInstance",
+    "Relevance",
+    "RelevanceMethod",
     "ReportIdentity",
     "ReportKind",
     "ReportObject",

@@ -18,6 +18,7 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
+from node.domain import RelevanceMethod
 from node.errors import ModelUnavailable
 
 DEMO = "demo"
@@ -64,6 +65,8 @@ class Manifest:
     name: str
     version: str
     demo: bool
+    #: How its scores are explained; ``ainode.json`` may state another method as ``explain``.
+    explain: RelevanceMethod = RelevanceMethod.OCCLUSION
 
 
 def _from_hub(hub_id: str, local_files_only: bool) -> str:
@@ -90,7 +93,7 @@ def manifest(directory: Path) -> Manifest:
     """Name, version and demo flag from ``ainode.json``, else from the hub's layout, ``config.json`` or the folder.
 
     Raises:
-        ModelUnavailable: ``ainode.json`` is there but does not say name, version and demo.
+        ModelUnavailable: ``ainode.json`` is there but does not say name, version and demo, or names an unknown method.
     """
     own = directory / "ainode.json"
     if own.is_file():
@@ -161,7 +164,15 @@ def _stated(file: Path) -> Manifest:
     name, version, demo = told.get("name"), told.get("version"), told.get("demo")
     if not (isinstance(name, str) and name and isinstance(version, str) and isinstance(demo, bool)):
         raise ModelUnavailable(f"{file}: expected name (text), version (text) and demo (true or false), found {told}")
-    return Manifest(name=name, version=version, demo=demo)
+    return Manifest(name=name, version=version, demo=demo, explain=_method(file, told.get("explain")))
+
+
+def _method(file: Path, stated: object) -> RelevanceMethod:
+    try:
+        return RelevanceMethod.OCCLUSION if stated is None else RelevanceMethod(stated)
+    except ValueError as error:
+        known = ", ".join(method.value for method in RelevanceMethod)
+        raise ModelUnavailable(f"{file}: explain = {stated!r}, expected one of {known}") from error
 
 
 def _json(file: Path) -> dict[str, Any]:

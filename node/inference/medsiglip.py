@@ -13,10 +13,11 @@ from torch import Tensor
 from transformers import AutoImageProcessor, SiglipVisionModel
 
 from node.config import TriageModelSection
-from node.domain import ImageScore, ModelIdentity, ModelImage, OperatingPoint, Priority, PromptSet
+from node.domain import ImageScore, ModelIdentity, ModelImage, OperatingPoint, Priority, PromptSet, RelevanceMethod
 from node.errors import ModelOutputError
 from node.inference import operating_points
 from node.inference.checkpoints import ModelKind, manifest, resolve_checkpoint
+from node.inference.explainer import SigLIPExplainer
 from node.inference.forms import quickest_on_cuda
 from node.inference.identity import model_identity, scorer_sha256
 from node.inference.operating_points import Calibration
@@ -58,6 +59,7 @@ class MedSigLIP:
         calibration: Calibration,
         max_batch: int,
         forward: Forward | None = None,
+        explains: RelevanceMethod = RelevanceMethod.OCCLUSION,
     ) -> None:
         self.prompt_set = prompt_set
         self.identity = identity
@@ -65,6 +67,7 @@ class MedSigLIP:
         self.shadow_reason = calibration.shadow_reason
         self.unvalidated = calibration.unvalidated
         self.demo = identity.demo
+        self._explains = explains
         self._tower = tower
         self._keys = vectors.keys
         self._contrast = vectors.contrast.cpu()
@@ -105,6 +108,7 @@ class MedSigLIP:
             calibration=calibration,
             max_batch=max_batch,
             forward=_form(tower, square_side(image_processor.size), max_batch) if is_large(directory) else None,
+            explains=described.explain,
         )
         if (shown := probes(prompt_set.probes)) is not None:
             check_probes(prompt_set, shown.shows, model.score(shown.images()))
@@ -136,6 +140,13 @@ class MedSigLIP:
     def ahead(self) -> int:
         """How many batches may be started while one runs."""
         return self._vision.ahead
+
+    def explainer(self, method: RelevanceMethod | None = None) -> SigLIPExplainer:
+        """Relevance maps by the same weights; by the method the checkpoint states, else by occlusion."""
+        return SigLIPExplainer(
+            vision=self._vision, keys=self._keys, contrast=self._contrast, side=self._side,
+            resize=self.prompt_set.resize, identity=self.identity, method=method or self._explains,
+        )
 
     def prepare(self, image: ModelImage) -> NDArray[np.uint8]:
         """uint8 (side, side, 3) as the tower takes it; for the caller's own thread, while the device computes.

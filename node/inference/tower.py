@@ -43,6 +43,11 @@ class VisionTower:
         self._name = name
 
     @property
+    def normalisation(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation, each (3,) on the 0..1 scale, on the tower's device."""
+        return self._mean, self._std
+
+    @property
     def ahead(self) -> int:
         """How many batches may be started while one runs: the CPU computes while it starts one."""
         return 1 if self.device.type == "cuda" else 0

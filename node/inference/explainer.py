@@ -1,0 +1,76 @@
+"""Explains a triage score: a relevance map, and whether it may be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from node.domain import ModelIdentity, ModelImage, Relevance, RelevanceMethod
+from node.errors import ConfigurationError, ModelOutputError
+from node.inference.deletion import check
+from node.inference.preprocessing import model_pixels
+from node.inference.saliency import Saliency, smooth
+from node.inference.tower import VisionTower
+
+
+class SigLIPExplainer:
+    """Relevance maps of the tower that a triage model scores with; implements ``interfaces.Explainer``."""
+
+    def __init__(
+        self, *, vision: VisionTower, keys: Sequence[str], contrast: Tensor, side: int, resize: str,
+        identity: ModelIdentity, method: RelevanceMethod,
+    ) -> None:
+        self.identity, self.method = identity, method
+        self._vision, self._keys, self._contrast = vision, tuple(keys), contrast
+        self._side, self._resize = side, resize
+
+    def explain(self, image: ModelImage, finding: str) -> Relevance:
+        """The map of one finding on one image, and what the deletion check says of it. Thread-safe.
+
+        Raises:
+            ConfigurationError: the prompt set has no such finding.
+            Undecodable: the image is not a uint8 RGB square.
+            ModelOutputError: the model answered with something that is no number.
+        """
+        if finding not in self._keys:
+            raise ConfigurationError(f"finding {finding!r}: not in the prompt set; it has {', '.join(self._keys)}")
+        square = model_pixels(image, self._side, self._resize)
+        saliency = Saliency(self._vision, self._contrast[:, self._keys.index(finding)], square)
+        grid = self._grid(saliency)
+        deletion = check(grid, picture_cells(image, len(grid)), saliency.drops)
+        told = np.array([*grid.ravel(), deletion.drop, deletion.random_drop])
+        if not np.isfinite(told).all():
+            raise ModelOutputError(f"{self.identity.name}: the relevance of {finding} is not a number")
+        return Relevance(
+            finding=finding, method=self.method, model=self.identity, map=smooth(grid, len(image.pixels)),
+            deletion_drop=deletion.drop, random_drop=deletion.random_drop, reliable=deletion.reliable,
+            reason=deletion.reason,
+        )
+
+    def _grid(self, saliency: Saliency) -> NDArray[np.float64]:
+        match self.method:
+            case RelevanceMethod.OCCLUSION:
+                return saliency.occlusion()
+            case RelevanceMethod.SINGLE_TOKEN:
+                return saliency.single_token()
+            case RelevanceMethod.GRAD_CAM:
+                return saliency.grad_cam()
+
+
+def picture_cells(image: ModelImage, size: int) -> NDArray[np.bool_]:
+    """Cells of a grid (size, size) whose centre is in the picture and not in the padding."""
+    centres = (np.arange(size) + 0.5) / size
+    rows, columns = np.ones(size, dtype=bool), np.ones(size, dtype=bool)
+    for step in image.transforms:
+        if step.name == "pad":
+            told = step.parameters
+            rows = _within(centres * told["side"], told["top"], told["rows"])
+            columns = _within(centres * told["side"], told["left"], told["columns"])
+    return np.asarray(rows[:, None] & columns)
+
+
+def _within(at: NDArray[np.float64], start: int, length: int) -> NDArray[np.bool_]:
+    return (at >= start) & (at < start + length)
