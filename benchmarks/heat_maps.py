@@ -28,7 +28,7 @@ from node.inference.medsiglip import MedSigLIP
 from node.inference.prompt_sets import load_prompt_set
 from node.inference.torch_runtime import set_threads
 
-#: Below those of training and far from those of the tests.
+#: Used by no training, calibration, published measurement or test.
 SEED = 7_000_000
 SIZE = 384
 PATCHES = 12
