@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 WEIGHT = 0.2
@@ -29,15 +29,18 @@ class Disk:
         self._file_seconds = 0.0005
         self._whole_seconds = 0.0015
 
-    def secure(self, files: Iterable[tuple[int, str]]) -> None:
-        """Make files (open descriptors) and their names in their folders durable. Raises OSError."""
-        wanted = list(files)
-        if self._whole_is_cheaper(len(wanted)):
+    def secure(self, descriptors: Sequence[int], folders: Collection[str]) -> None:
+        """Make files (open descriptors) and the names in ``folders`` durable. Raises OSError."""
+        if self._whole_is_cheaper(len(descriptors)):
             self._whole_seconds = self._timed(self._sync_whole, self._whole_seconds, 1)
             self._file_seconds *= FORGIVENESS
             return
-        self._file_seconds = self._timed(lambda: self._sync_each(wanted), self._file_seconds, len(wanted))
-        self._whole_seconds *= FORGIVENESS if len(wanted) > 1 else 1.0
+        if not descriptors:
+            self._sync_each((), folders)
+            return
+        self._file_seconds = self._timed(
+            lambda: self._sync_each(descriptors, folders), self._file_seconds, len(descriptors))
+        self._whole_seconds *= FORGIVENESS if len(descriptors) > 1 else 1.0
 
     def begin_writing(self, descriptor: int, start: int, length: int) -> None:
         """Let the kernel write that part of a file now, without waiting; a failure is told by :meth:`secure`."""
@@ -61,10 +64,10 @@ class Disk:
         finally:
             os.close(root)
 
-    def _sync_each(self, files: list[tuple[int, str]]) -> None:
-        for descriptor, _ in files:
+    def _sync_each(self, descriptors: Sequence[int], folders: Collection[str]) -> None:
+        for descriptor in descriptors:
             os.fdatasync(descriptor)
-        for folder in {folder for _, folder in files}:
+        for folder in folders:
             sync_directory(folder)
 
 

@@ -30,6 +30,8 @@ Buffer = bytes | bytearray | memoryview
 
 MEGABYTE = 1 << 20
 BUFFERS_PER_CALL = 1024  # IOV_MAX of Linux
+LARGE = 1 << 17
+"""Bytes from which a file is synced by itself."""
 EARLY = 1 << 20
 """Bytes after which the kernel is asked to write what came, so that little is left to sync at the end."""
 
@@ -65,7 +67,8 @@ class InstanceFiles:
     def secure(self, files: Sequence[IncomingFile]) -> None:
         """Bytes and final names survive a power cut when this returns. Raises OutOfSpace or StorageError."""
         with _mapped(self._data_dir):
-            self._disk.secure(file.opened() for file in files)
+            self._disk.secure([file.opened() for file in files if not file.is_synced],
+                              {file.folder for file in files})
 
     def free_mb(self) -> int:
         """Space that is free for us. Raises StorageError."""
@@ -118,7 +121,9 @@ class IncomingFile:
         # Texts: putting Path objects together for each instance would cost more than the calls they are for.
         self._incoming = f"{data_dir}/incoming/{name}"
         self._final = f"{data_dir}/{self.path}"
-        self._folder = self._final.rpartition("/")[0]
+        self.folder = self._final.rpartition("/")[0]
+        """Of its final name."""
+        self.is_synced = False
         self.size = 0
         """Bytes of the whole file, as far as they were written."""
         self._start = self._begun = 0
@@ -173,12 +178,22 @@ class IncomingFile:
             try:
                 os.link(self._incoming, self._final)
             except FileNotFoundError:
-                make_directory(Path(self._folder))
+                make_directory(Path(self.folder))
                 os.link(self._incoming, self._final)
 
-    def opened(self) -> tuple[int, str]:
-        """Its descriptor, and the folder of its final name."""
-        return self._descriptor, self._folder
+    def sync_if_large(self) -> None:
+        """Make its bytes durable now, on the caller's thread: large ones would hold up those they are secured with.
+
+        Raises OutOfSpace or StorageError.
+        """
+        if self.size >= LARGE:
+            with _mapped(self._incoming):
+                os.fdatasync(self._descriptor)
+            self.is_synced = True
+
+    def opened(self) -> int:
+        """Its descriptor."""
+        return self._descriptor
 
     def settle(self) -> None:
         """Its row is committed: only the final name stays."""

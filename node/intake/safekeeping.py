@@ -43,6 +43,7 @@ class Safekeeping:
             StorageError: disk or database refused; its file is gone, unless nobody can tell whether it was recorded.
         """
         try:
+            deposit.file.sync_if_large()
             self._syncing.join(deposit)
         except StorageError:
             deposit.file.discard()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from node.database import instance
 from node.errors import StorageError
 from node.intake import Intake
 from node.intake.durability import Disk
+from node.intake.files import LARGE, InstanceFiles
 from node.intake.group import Group
 from tests.tools.receiver import CHAIN, files_in, made, rows_of
 from tests.tools.waiting import wait_until
@@ -91,8 +92,8 @@ class Disks(Disk):
         self.done: list[str] = []
         super().__init__(folder, lambda: self.at)
 
-    def _sync_each(self, files: list[tuple[int, str]]) -> None:
-        self.at += self.each * len(files)
+    def _sync_each(self, descriptors: Sequence[int], folders: Collection[str]) -> None:
+        self.at += self.each * len(descriptors)
         self.done.append("each")
 
     def _sync_whole(self) -> None:
@@ -106,30 +107,42 @@ def test_the_cheaper_way_to_make_files_durable_is_learned(
 ) -> None:
     disk = Disks(tmp_path, each, whole)
     for _ in range(40):
-        disk.secure([(0, str(tmp_path))] * 4)
+        disk.secure([0] * 4, {str(tmp_path)})
     assert disk.done[-20:].count(chosen) >= 18
 
 
 def test_the_other_way_is_tried_again_in_time(tmp_path: Path) -> None:
     disk = Disks(tmp_path, 0.001, 1.0)
     for _ in range(10):
-        disk.secure([(0, str(tmp_path))] * 4)
+        disk.secure([0] * 4, {str(tmp_path)})
     disk.whole = 0.0001
     for _ in range(400):
-        disk.secure([(0, str(tmp_path))] * 4)
+        disk.secure([0] * 4, {str(tmp_path)})
     assert disk.done[-1] == "whole"
+
+
+@pytest.mark.parametrize(("size", "synced"), [(1000, False), (LARGE, True)])
+def test_a_large_file_is_synced_by_itself(data_dir: Path, size: int, synced: bool) -> None:
+    files = InstanceFiles(data_dir, 0)
+    file = files.open(b"")
+    file.write((bytes(size),))
+    file.sync_if_large()
+    assert file.is_synced is synced
+    file.publish()
+    files.secure([file])
+    file.discard()
 
 
 def test_a_file_alone_is_synced_alone(tmp_path: Path) -> None:
     disk = Disks(tmp_path, 1.0, 0.0)
-    disk.secure([(0, str(tmp_path))])
+    disk.secure([0], {str(tmp_path)})
     assert disk.done == ["each"]
 
 
 def test_both_ways_work_on_a_real_file_system(tmp_path: Path) -> None:
     disk, descriptor = Disk(tmp_path), os.open(tmp_path / "file", os.O_CREAT | os.O_WRONLY)
     disk._sync_whole()
-    disk._sync_each([(descriptor, str(tmp_path))])
+    disk._sync_each([descriptor], {str(tmp_path)})
     os.close(descriptor)
 
 
