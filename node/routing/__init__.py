@@ -1,0 +1,14 @@
+"""Which lane, which pipeline, which images, and why not: decisions over heads alone.
+
+Rules are data at the top of each module; nothing is evaluated. A reason is a sentence for the radiologist.
+"""
+
+from node.routing.classes import IMAGE_FAMILIES, SECONDARY_CAPTURE, STORAGE, is_evidence, is_projection
+from node.routing.eligibility import decline, remarks
+from node.routing.lanes import lane, lane_by_date, order_priority
+from node.routing.pipelines import pipeline_for
+
+__all__ = [
+    "IMAGE_FAMILIES", "SECONDARY_CAPTURE", "STORAGE", "decline", "is_evidence", "is_projection", "lane",
+    "lane_by_date", "order_priority", "pipeline_for", "remarks",
+]
