@@ -314,12 +314,16 @@ def models_list(config: ConfigFile = None) -> None:
 
 @models_app.command("verify")
 def models_verify(config: ConfigFile = None) -> None:
-    """Load every configured model and print its identity."""
-    triage, findings = composition.load_models(load(config))
-    named = {name: model.identity for name, model in triage.items()}
-    named |= {name: model.identity for name, model in findings.items()}
+    """Load every configured model and print its identity; a prompt set that was refused ends it non-zero."""
+    loaded = composition.load_models(load(config))
+    named = {name: model.identity for name, model in loaded.triage.items()}
+    named |= {name: model.identity for name, model in loaded.findings.items()}
     for name, identity in named.items():
         typer.echo(f"{name}: {identity.name} {identity.version} sha256 {identity.sha256} device {identity.device_uid}")
+    for name, reason in loaded.refused.items():
+        typer.echo(f"{name}: REFUSED: {reason}")
+    if loaded.refused:
+        raise typer.Exit(1)
 
 
 def _table(*names: str) -> Table:

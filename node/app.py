@@ -14,8 +14,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -24,7 +25,7 @@ from node import __version__, audit, schema
 from node.config import Config
 from node.database import connect, insert_ignore, node_state, transaction
 from node.domain import DEMO_NOTICE, RESEARCH_NOTICE, AuditEvent, CommitmentReport, IntendedUse
-from node.errors import StorageError
+from node.errors import PromptSetRefused, StorageError
 from node.interfaces import FindingsModel, Put, TriageModel
 from node.observability import supervised_thread
 from node.quiet_series import QuietSeries
@@ -61,6 +62,15 @@ class Base:
 
     def heartbeat(self) -> Heartbeat:
         return Heartbeat(self.engine, self.slot, self.role, self.incarnation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """What a worker has loaded: triage by prompt set, findings by findings prompt, and the prompt sets it refused."""
+
+    triage: Mapping[str, TriageModel] = field(default_factory=dict)
+    findings: Mapping[str, FindingsModel] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_role(role: Role, config: Config, incarnation: str) -> int:
@@ -152,7 +162,7 @@ def run_clerk(base: Base) -> None:
 
     config, chain = base.config, base.slot.name
     jobs = Jobs(base.engine, chain, pipeline.QUEUE_OF)
-    desk = _desk(base, jobs.put, {}, {})
+    desk = _desk(base, jobs.put, Models())
     office = delivery.Office(
         engine=base.engine, chain=chain, put=jobs.put, client=DicomClient(config.node.ae_title),
         destinations={one.name: one for one in config.destinations}, settings=config.delivery,
@@ -196,18 +206,20 @@ def run_worker(base: Base) -> None:
     from node import pipeline
     from node.jobs import Jobs, Queue
 
-    triage, findings = load_models(base.config)
-    identities = [model.identity for model in triage.values()] + [model.identity for model in findings.values()]
+    models = load_models(base.config)
+    identities = [one.identity for one in models.triage.values()] + [one.identity for one in models.findings.values()]
     _remember_devices(base.engine, {identity.device_uid for identity in identities})
+    note_refused(base, models.refused)
     jobs = Jobs(base.engine, base.slot.name, pipeline.QUEUE_OF, on_device_lost=base.fail)
-    desk = _desk(base, jobs.put, triage, findings)
+    desk = _desk(base, jobs.put, models)
     for job in pipeline.jobs(desk):
         jobs.register(job)
     jobs.start({Queue.TRIAGE: 8, Queue.FINDINGS: 1})
     _live(base, base.heartbeat(), {
-        "triage": {name: model.identity.name for name, model in triage.items()},
-        "findings": {name: model.identity.name for name, model in findings.items()},
-        "shadow": {name: model.shadow_reason for name, model in triage.items() if not model.operating_points},
+        "triage": {name: model.identity.name for name, model in models.triage.items()},
+        "findings": {name: model.identity.name for name, model in models.findings.items()},
+        "shadow": {name: model.shadow_reason for name, model in models.triage.items() if not model.operating_points},
+        "refused": dict(models.refused),
     })
     jobs.stop()
 
@@ -245,35 +257,40 @@ def _live(base: Base, heartbeat: Heartbeat, detail: dict[str, object]) -> None:
     heartbeat.stop()
 
 
-def _desk(base: Base, put: Put, triage: Mapping[str, TriageModel], findings: Mapping[str, FindingsModel]) -> Desk:
+def _desk(base: Base, put: Put, models: Models) -> Desk:
     from node.inference.prompt_sets import load_findings_prompt, load_prompt_set
     from node.stages.desk import Desk
 
     sections = base.config.pipelines
     return Desk(
         config=base.config, engine=base.engine, chain=base.slot.name, put=put, node_uid=schema.node_uid(base.engine),
-        software_version=__version__, today=date.today, triage_models=triage, findings_models=findings,
+        software_version=__version__, today=date.today, triage_models=models.triage,
+        findings_models=models.findings, refused=models.refused,
         prompt_sets={one.prompt_set: load_prompt_set(one.prompt_set) for one in sections},
         findings_prompts={one.findings_prompt: load_findings_prompt(one.findings_prompt) for one in sections})
 
 
-def load_models(config: Config) -> tuple[dict[str, TriageModel], dict[str, FindingsModel]]:
-    """Every model the pipelines name, by prompt set and by findings prompt.
+def note_refused(base: Base, refused: Mapping[str, str]) -> None:
+    """Once per start: which prompt sets this worker does not score with, and why."""
+    with transaction(base.engine) as connection:
+        for name, reason in refused.items():
+            audit.append(connection, base.slot.name, AuditEvent(
+                action="prompt_set.refused", detail={"prompt_set": name, "reason": reason}))
+
+
+def load_models(config: Config) -> Models:
+    """Every model the pipelines name. A prompt set that fails its self-test keeps none of the others from working.
 
     Raises:
         ModelUnavailable: naming the path or hub id, and what to do.
     """
-    from node.inference.batching import BatchedTriage
     from node.inference.medgemma import MedGemma
-    from node.inference.medsiglip import MedSigLIP
-    from node.inference.prompt_sets import load_findings_prompt, load_prompt_set
+    from node.inference.prompt_sets import load_findings_prompt
     from node.inference.torch_runtime import set_threads
 
     models, cache = config.models, config.node.data_dir / "cache"
     set_threads(models.triage.threads)
-    triage: dict[str, TriageModel] = {
-        name: BatchedTriage(MedSigLIP.load(models.triage, load_prompt_set(name), cache, models.allow_unvalidated))
-        for name in {section.prompt_set for section in config.pipelines}}
+    triage, refused = _load_triage(config, cache)
     findings: dict[str, FindingsModel] = {}
     if models.findings.backend != "none":
         findings = {name: MedGemma.load(models.findings, load_findings_prompt(name), cache_dir=cache)
@@ -282,7 +299,27 @@ def load_models(config: Config) -> tuple[dict[str, TriageModel], dict[str, Findi
         if not model.operating_points:
             log.warning("prompt set %s runs in SHADOW MODE: %s", name, model.shadow_reason,
                         extra={"action": "model.shadow", "prompt_set": name})
-    return triage, findings
+    return Models(triage=triage, findings=findings, refused=refused)
+
+
+def _load_triage(config: Config, cache: Path) -> tuple[dict[str, TriageModel], dict[str, str]]:
+    """The triage model of every prompt set, and why others have none."""
+    from node.inference.batching import BatchedTriage
+    from node.inference.medsiglip import MedSigLIP
+    from node.inference.prompt_sets import load_prompt_set
+
+    models = config.models
+    triage: dict[str, TriageModel] = {}
+    refused: dict[str, str] = {}
+    for name in sorted({section.prompt_set for section in config.pipelines}):
+        try:
+            model = MedSigLIP.load(models.triage, load_prompt_set(name), cache, models.allow_unvalidated)
+        except PromptSetRefused as error:
+            refused[name] = str(error)
+            log.error("%s", error, extra={"action": "model.prompt_set_refused", "prompt_set": name})
+        else:
+            triage[name] = BatchedTriage(model)
+    return triage, refused
 
 
 def _remember_devices(engine: sa.Engine, uids: set[str]) -> None:

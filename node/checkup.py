@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from node.config import Config, Destination
 from node.database import connect
 from node.dicom_client import DicomClient
 from node.domain import AuditEvent, IntendedUse, PromptSet
-from node.errors import NodeError, PeerRefused, StorageError
+from node.errors import NodeError, PeerRefused, PromptSetRefused, StorageError
 from node.housekeeping.consistency import Findings, StoreCheck
 from node.housekeeping.recovery import Recovery
 from node.inference import operating_points
@@ -68,6 +68,7 @@ def lines(config: Config, store: bool) -> Iterator[Line]:
         yield from _store(config)
     yield from _network(config)
     yield _attempt("models.triage", lambda: _triage(config))
+    yield from _pipelines(config)
     yield _attempt("models.findings", lambda: _findings(config))
     yield _attempt("gpu", _gpu)
     if config.study.source.ae_title:
@@ -171,19 +172,38 @@ def _done(found: Findings) -> str:
 
 def _triage(config: Config) -> str:
     directory = resolve_checkpoint(config.models.triage.checkpoint, ModelKind.TRIAGE)
-    told = []
-    for name in sorted({section.prompt_set for section in config.pipelines}):
-        prompt_set = load_prompt_set(name)
-        scorer = scorer_sha256(directory, prompt_set.sha256, None)
-        found = operating_points.load(directory, prompt_set, scorer, config.models.allow_unvalidated)
+    return f"{directory} ({_whose(manifest(directory).demo)})"
+
+
+def _pipelines(config: Config) -> Iterator[Line]:
+    """Of every pipeline, if its prompt set is calibrated, runs in shadow mode, or is refused."""
+    try:
+        directory = resolve_checkpoint(config.models.triage.checkpoint, ModelKind.TRIAGE)
+    except NodeError:
+        return  # said under models.triage
+    looked = {name: _attempt("", partial(_state_of, config, directory, name))
+              for name in sorted({section.prompt_set for section in config.pipelines})}
+    for section in config.pipelines:
+        yield replace(looked[section.prompt_set], subject=f"pipeline {section.name}")
+
+
+def _state_of(config: Config, directory: Path, name: str) -> str:
+    """The state of a prompt set with a checkpoint. Raises ConfigurationError where a worker would refuse it."""
+    prompt_set = load_prompt_set(name)
+    scorer = scorer_sha256(directory, prompt_set.sha256, config.node.data_dir / "cache")
+    models = config.models
+    found = operating_points.load(
+        directory, prompt_set, scorer, models.allow_unvalidated, models.triage.operating_points)
+    try:
         _self_test(config, directory, prompt_set, scorer)
-        if found.unvalidated:
-            told.append(f"prompt set {name}: UNVALIDATED nominal points, research only")
-        elif found.points:
-            told.append(f"prompt set {name}: operating points match")
-        else:
-            told.append(f"prompt set {name}: SHADOW MODE, nothing is raised or sent: {found.shadow_reason}")
-    return f"{directory} ({_whose(manifest(directory).demo)}); {'; '.join(told)}"
+    except PromptSetRefused as error:
+        raise PromptSetRefused(f"REFUSED, its studies are not evaluable: {error}") from error
+    if found.unvalidated:
+        return f"prompt set {name}: UNVALIDATED nominal points, research only"
+    if found.points:
+        return f"prompt set {name}: calibrated, by {found.file}"
+    return (f"prompt set {name}: SHADOW MODE, nothing is raised or sent: {found.shadow_reason}; "
+            f"cut-offs have to name scorer_sha256 {scorer}")
 
 
 def _self_test(config: Config, directory: Path, prompt_set: PromptSet, scorer: str) -> None:

@@ -4,7 +4,8 @@
 
     NodeError
     ├── ConfigurationError          not retried: the operator has to change a setting
-    │   └── ModelUnavailable        not retried: a checkpoint is missing or unusable
+    │   ├── ModelUnavailable        not retried: a checkpoint is missing or unusable
+    │   └── PromptSetRefused        not retried: a prompt set does not work with the checkpoint
     ├── BadInput                    not retried: the same bytes will fail again
     │   ├── UnusableIdentity        the three UIDs cannot be read
     │   ├── QueryMismatch           what a peer asks does not fit the information model it asks in
@@ -41,6 +42,10 @@ class ConfigurationError(NodeError):
 
 class ModelUnavailable(ConfigurationError):
     """A checkpoint is missing or is not of the expected architecture."""
+
+
+class PromptSetRefused(ConfigurationError):
+    """A prompt set failed its self-test with the checkpoint: nothing may be scored with it, others go on."""
 
 
 class BadInput(NodeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -19,6 +20,7 @@ class TriageModelSection(Section):
     threads: int = Field(1, ge=1)
     max_images: int = Field(32, ge=1)
     early_images: int = Field(8, ge=1)
+    operating_points: Path | None = None
 
 
 class FindingsModelSection(Section):

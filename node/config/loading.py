@@ -76,8 +76,9 @@ def _anchored(config: Config, base: Path) -> Config:
     }
     receive = config.receive.model_copy(update={"tls": tls.model_copy(update=files)})
     models = config.models.model_copy(update={
-        "triage": config.models.triage.model_copy(
-            update={"checkpoint": _checkpoint(config.models.triage.checkpoint, base)}),
+        "triage": config.models.triage.model_copy(update={
+            "checkpoint": _checkpoint(config.models.triage.checkpoint, base),
+            "operating_points": _folder(config.models.triage.operating_points, base)}),
         "findings": config.models.findings.model_copy(
             update={"checkpoint": _checkpoint(config.models.findings.checkpoint, base)}),
     })
@@ -98,6 +99,10 @@ def _prompts(value: str, base: Path) -> str:
 def names_a_file(value: str) -> bool:
     """If a prompt set or findings prompt is told by its path: it has a slash, or ends as YAML files do."""
     return "/" in value or value.endswith((".yaml", ".yml"))
+
+
+def _folder(value: Path | None, base: Path) -> Path | None:
+    return None if value is None else (base / value.expanduser()).resolve()
 
 
 def _checkpoint(value: str, base: Path) -> str:

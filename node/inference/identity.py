@@ -14,9 +14,10 @@ from pathlib import Path
 
 from node.domain import ModelIdentity, OperatingPoint
 from node.inference.checkpoints import Manifest
+from node.inference.operating_points import FILE, FOLDER
 
 #: Files of a checkpoint that do not change a score.
-NOT_SCORING = frozenset({"operating_points.json", "metrics.json", "README.md", "ainode.json"})
+NOT_SCORING = frozenset({FILE, "metrics.json", "README.md", "ainode.json"})
 
 #: From this size on a file's digest is remembered: hashing gigabytes at every start takes minutes.
 _REMEMBERED_BYTES = 64 * 2**20
@@ -65,8 +66,8 @@ def device_uid(sha256: str) -> str:
 def _scoring_files(directory: Path) -> Iterator[tuple[str, Path]]:
     for path in directory.rglob("*"):
         relative = path.relative_to(directory)
-        hidden = any(part.startswith(".") for part in relative.parts[:-1])
-        if not hidden and relative.as_posix() not in NOT_SCORING and path.is_file():
+        aside = any(part.startswith(".") for part in relative.parts[:-1]) or relative.parts[0] == FOLDER
+        if not aside and relative.as_posix() not in NOT_SCORING and path.is_file():
             yield relative.as_posix(), path
 
 

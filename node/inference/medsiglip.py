@@ -87,13 +87,15 @@ class MedSigLIP:
 
         Raises:
             ModelUnavailable: the checkpoint is missing or unusable.
-            ConfigurationError: device, prompts or operating points cannot work.
+            PromptSetRefused: the prompts do not work with this checkpoint.
+            ConfigurationError: device or operating points cannot work.
         """
         directory = resolve_checkpoint(section.checkpoint, ModelKind.TRIAGE)
         described = manifest(directory)
         device = choose_device(section.device, "models.triage.device")
         scorer = scorer_sha256(directory, prompt_set.sha256, cache_dir)
-        calibration = operating_points.load(directory, prompt_set, scorer, allow_unvalidated)
+        calibration = operating_points.load(
+            directory, prompt_set, scorer, allow_unvalidated, section.operating_points)
         vectors = prompt_vectors(directory, prompt_set, scorer, cache_dir, device)
         with loading(directory):
             image_processor = AutoImageProcessor.from_pretrained(directory, backend="pil", local_files_only=True)

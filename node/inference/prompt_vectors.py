@@ -20,7 +20,7 @@ from torch.nn import functional
 from transformers import AutoTokenizer, SiglipModel
 
 from node.domain import PromptSet
-from node.errors import ConfigurationError
+from node.errors import PromptSetRefused
 from node.inference import self_test
 from node.inference.torch_runtime import load_weights, loading
 
@@ -66,7 +66,7 @@ def prompt_vectors(
 
     Raises:
         ModelUnavailable: the checkpoint cannot be loaded.
-        ConfigurationError: a prompt is too long, or the model fails the self-test on the prompts.
+        PromptSetRefused: a prompt is too long, or the model fails the self-test on the prompts.
     """
     file = cache_dir / "prompt_vectors" / f"{scorer}.npz"
     keys = tuple(finding.key for finding in prompt_set.findings)
@@ -113,7 +113,7 @@ def _tokens(tokenizer: Any, prompts: Sequence[str], length: int) -> Tensor:
     ids = tokenizer(list(prompts), truncation=False)["input_ids"]
     for prompt, row in zip(prompts, ids, strict=True):
         if len(row) > length:
-            raise ConfigurationError(f"prompt {prompt!r}: {len(row)} tokens, the model reads {length}; shorten it")
+            raise PromptSetRefused(f"prompt {prompt!r}: {len(row)} tokens, the model reads {length}; shorten it")
     padded = tokenizer(
         list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
     )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.domain import ModelImage, PromptSet
-from node.errors import ConfigurationError
+from node.errors import PromptSetRefused
 
 #: Least cosine of a paraphrase's contrast with the set's own. Random directions of 768 numbers or more stay
 #: below it with a probability of 99 %; the same thing in other words should be far above.
@@ -29,11 +29,11 @@ def check_contrasts(prompt_set: PromptSet, positive: Vectors, negative: Vectors)
     """Refuse prompts that are all the same to the model. Vectors (F, D) are normalised, in the order of the findings.
 
     Raises:
-        ConfigurationError: naming the finding and its cosine.
+        PromptSetRefused: naming the finding and its cosine.
     """
     for finding, cosine in zip(prompt_set.findings, (positive * negative).sum(axis=-1).tolist(), strict=True):
         if not cosine < SAME:
-            raise ConfigurationError(
+            raise PromptSetRefused(
                 f"prompt set {prompt_set.name!r}, finding {finding.key!r}: positive and negative prompts are the same "
                 f"to this checkpoint (cosine {cosine:.5f}); use words it was trained on")
 
@@ -42,12 +42,12 @@ def check_paraphrase(prompt_set: PromptSet, key: str, own: Vectors, other: Vecto
     """Refuse a paraphrase whose contrast (D,) does not go with the finding's own (D,).
 
     Raises:
-        ConfigurationError: naming the finding and the cosine.
+        PromptSetRefused: naming the finding and the cosine.
     """
     length = float(np.linalg.norm(own) * np.linalg.norm(other))
     cosine = float(own @ other) / length if length > 0 else 0.0
     if not cosine >= AGREES:
-        raise ConfigurationError(
+        raise PromptSetRefused(
             f"prompt set {prompt_set.name!r}, finding {key!r}: said in other words its score "
             f"{'turns round' if cosine < 0 else 'becomes another'} with this checkpoint (cosine of the contrasts "
             f"{cosine:.2f}, at least {AGREES} is needed); use other prompts, or take the paraphrase out if it does "
@@ -71,7 +71,7 @@ def probes(file: Path | None) -> Probes | None:
     """The probe images in ``file``, an ``.npz`` with ``pixels`` and ``shows``; None when there is no such file.
 
     Raises:
-        ConfigurationError: the file is there and cannot be used.
+        PromptSetRefused: the file is there and cannot be used.
     """
     if file is None or not file.is_file():
         return None
@@ -79,9 +79,9 @@ def probes(file: Path | None) -> Probes | None:
         with np.load(file, allow_pickle=False) as stored:
             found = Probes(pixels=stored["pixels"], shows=tuple(str(key) for key in stored["shows"]))
     except (OSError, ValueError, KeyError) as error:
-        raise ConfigurationError(f"{file}: cannot be read as probe images ({error})") from error
+        raise PromptSetRefused(f"{file}: cannot be read as probe images ({error})") from error
     if found.pixels.dtype != np.uint8 or found.pixels.ndim != 3 or len(found.pixels) != len(found.shows):
-        raise ConfigurationError(f"{file}: expected pixels (N, side, side) of uint8 and shows (N), found "
+        raise PromptSetRefused(f"{file}: expected pixels (N, side, side) of uint8 and shows (N), found "
                                  f"{found.pixels.dtype} {found.pixels.shape} and {len(found.shows)}")
     return found
 
@@ -90,12 +90,12 @@ def check_probes(prompt_set: PromptSet, shows: Sequence[str], scores: Sequence[M
     """Refuse a checkpoint that does not score an image that shows a finding above all images that do not.
 
     Raises:
-        ConfigurationError: naming the finding and both scores.
+        PromptSetRefused: naming the finding and both scores.
     """
     for key in sorted({each for each in shows if each}):
         found = [score[key] for shown, score in zip(shows, scores, strict=True) if shown == key]
         other = [score[key] for shown, score in zip(shows, scores, strict=True) if shown != key]
         if other and not min(found) > max(other):
-            raise ConfigurationError(
+            raise PromptSetRefused(
                 f"prompt set {prompt_set.name!r}, finding {key!r}: the probe image that shows it scores "
                 f"{min(found):.2f}, one that does not {max(other):.2f}; this checkpoint cannot be asked this way")

@@ -47,6 +47,8 @@ class ScoredImage:
 def decode(desk: Desk, ref: RunRef) -> JSON:
     """Turn the eligible instances into a bounded number of images, once; what gives none is named with its reason."""
     state = load_run(desk.engine, ref)
+    if refusal := desk.refusal(state.results["plan"]["prompt_set"]):
+        return {"end": True, "reason": refusal}
     found = selection.select(desk.data_dir, _eligible(state), desk.limits)
     if not found.images:
         reasons = list(found.undecodable.values())
@@ -59,6 +61,8 @@ def decode(desk: Desk, ref: RunRef) -> JSON:
 def triage(desk: Desk, ref: RunRef) -> JSON:
     """Score every decoded image, reusing what early triage found, and combine them for the study."""
     state = load_run(desk.engine, ref)
+    if refusal := desk.refusal(state.results["plan"]["prompt_set"]):  # decoded before another worker took over
+        return {"end": True, "reason": refusal}
     model = triage_model(desk, state.results["plan"]["prompt_set"])
     transforms = {Key.of(name): parse(tuple[Transform, ...], steps)
                   for name, steps in state.results["decode"]["transforms"].items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ class Desk:
     triage_models: Mapping[str, TriageModel]
     findings_models: Mapping[str, FindingsModel]
     today: Callable[[], date]
+    #: Prompt sets that failed their self-test here, with the reason.
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def data_dir(self) -> Path:
@@ -56,6 +58,11 @@ class Desk:
     @property
     def early_limits(self) -> Limits:
         return Limits(most=self.limits.most, early=self.config.models.triage.early_images)
+
+    def refusal(self, prompt_set: str) -> str:
+        """Why nothing may be scored with a prompt set; '' when it may."""
+        reason = self.refused.get(prompt_set, "")
+        return f"the prompt set was refused: {reason}" if reason else ""
 
     def pipeline(self, name: str) -> PipelineSection:
         """The configured pipeline of that name; a run may outlive a change of configuration."""

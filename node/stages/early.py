@@ -75,6 +75,8 @@ def _head(desk: Desk, found: ReceivedInstance) -> ImageHead:
 def _scored(
     desk: Desk, prompt_set: str, found: Sequence[ReceivedInstance], priority: Priority, limits: Limits
 ) -> JSON:
+    if refusal := desk.refusal(prompt_set):
+        return {"end": True, "reason": refusal}
     began_at = now()
     selected = selection.select(desk.data_dir, found, limits)
     decoded_at = now()

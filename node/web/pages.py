@@ -114,7 +114,7 @@ def router(engine: sa.Engine, data_dir: Path, readiness: Readiness, notices: Seq
 def read_readiness(readiness: Readiness) -> dict[str, Any]:
     """Whether the node can work, and what it lacks."""
     is_ready, detail = readiness()
-    return {"is_ready": is_ready, "problems": detail.get("missing", [])}
+    return {"is_ready": is_ready, "problems": detail.get("missing", []), "refused": detail.get("refused", {})}
 
 
 def read_board(connection: sa.Connection, now: float, show: Show, hours: int) -> Board:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage, VLPhotographicImageStorage
 
-from node.database import connect, metadata
+from node.app import Base, note_refused
+from node.config import Config
+from node.database import audit_event, connect, metadata
 from node.demo.phantom_dicom import decoy
-from node.domain import DeliveryState, EntryState, ReportState
+from node.domain import DeliveryState, EntryState, Priority, ReportState
+from node.roles import Role, take_slot
 from tests.tools.instances import chest
 from tests.tools.node_in_process import StraightNode
 from tests.tools.radiographs import radiograph
+from tests.tools.site import pipeline_for
+from tests.tools.volumes import ct_slice
 from tests.unit.test_plausibility import page
 
 STUDY = "1.2.3"
@@ -56,3 +65,36 @@ def test_nothing_is_said_about_it_and_the_reason_is_shown(name: str, sqlite_url:
     assert entry.reason and reason in entry.reason
     assert node.triage.calls == []
     engine.dispose()
+
+
+def test_a_refused_prompt_set_leaves_its_studies_without_ai_and_the_others_alone(
+    engine: sa.Engine, tmp_path: Path
+) -> None:
+    pipeline = pipeline_for("CT", tmp_path)
+    node = StraightNode(
+        engine, tmp_path, refused={pipeline["prompt_set"]: "'edema' turns round"}, pipelines=[{}, pipeline])
+    volume = node.evaluate(ct_slice(
+        np.arange(64, dtype=np.uint16).reshape(8, 8), 1, StudyInstanceUID="1.2.4", StudyDate=f"{date.today():%Y%m%d}"))
+    assert (volume.state, volume.reason) == (
+        EntryState.NOT_EVALUABLE, "the prompt set was refused: 'edema' turns round")
+    assert (volume.report_state, volume.delivery, node.triage.calls) == (
+        ReportState.WITHHELD, DeliveryState.NONE, [])
+    assert node.evaluate(chest(STUDY)).state is EntryState.CONFIRMED
+
+
+def test_an_image_that_arrives_for_a_refused_prompt_set_is_not_scored_early(engine: sa.Engine, tmp_path: Path) -> None:
+    node = StraightNode(engine, tmp_path, refused={"demo-chest": "it inverts"})
+    node.take(chest(STUDY))
+    assert (node.actions(STUDY).count("stage.early"), node.triage.calls) == (1, [])
+    node.complete()
+    assert (node.entry(STUDY).state, node.entry(STUDY).priority) == (EntryState.NOT_EVALUABLE, Priority.ROUTINE)
+
+
+def test_a_worker_notes_each_refused_prompt_set_once_in_the_audit(engine: sa.Engine, tmp_path: Path) -> None:
+    base = Base(config=Config(node={"data_dir": tmp_path}), engine=engine, slot=take_slot(tmp_path, Role.WORKER),
+                role=Role.WORKER, incarnation="", stopping=threading.Event(), failed=threading.Event())
+    note_refused(base, {"fundus": "it inverts"})
+    with engine.connect() as connection:
+        (detail,) = connection.scalars(
+            sa.select(audit_event.c.detail).where(audit_event.c.action == "prompt_set.refused"))
+    assert json.loads(detail) == {"prompt_set": "fundus", "reason": "it inverts"}

@@ -125,6 +125,24 @@ def test_ready_needs_every_role_alive_in_this_incarnation(
     assert (ready, detail["missing"]) == (not missing, missing)
 
 
+def worker(engine: sa.Engine, detail: JSON) -> None:
+    with database.transaction(engine) as connection:
+        connection.execute(sa.insert(database.role_status).values(
+            slot="worker", role="worker", incarnation="now", pid=1, ready=True, beat_at=database.now(), detail=detail))
+
+
+@pytest.mark.parametrize(("loaded", "ready"), [({"demo-chest": "net"}, True), ({}, False)])
+def test_a_refused_prompt_set_is_named_and_only_a_worker_without_any_is_not_ready(
+    engine: sa.Engine, tmp_path: Path, loaded: dict[str, str], ready: bool
+) -> None:
+    worker(engine, {"triage": loaded, "refused": {"fundus": "'grade 1' turns round"}})
+    said = readiness.of_roles(engine, "now", ["worker"])
+    assert (said[0], said[1]["refused"]) == (ready, {"fundus": "'grade 1' turns round"})
+    client = TestClient(create_app(engine, tmp_path, lambda: said))
+    assert "fundus" in client.get("/").text
+    assert "turns round" in client.get("/operations").text
+
+
 @ON_BOTH_DATABASES
 def test_the_worklist_is_in_order_and_whole(engine: sa.Engine, client: TestClient) -> None:
     add(engine, "1.1")

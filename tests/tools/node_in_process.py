@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -102,23 +102,28 @@ class StraightJobs:
 
 
 class NodeInProcess:
-    """``sections`` are those of the configuration; a PACS on loopback is configured unless they say otherwise."""
+    """``sections`` are those of the configuration; a PACS on loopback is configured unless they say otherwise.
+
+    ``refused`` prompt sets failed their self-test, with the reason.
+    """
 
     def __init__(
         self, engine: sa.Engine, data_dir: Path, put: Put, *, triage: FakeTriage | None = None,
-        findings: FakeFindings | None = None, clock: Clock | None = None, **sections: Any,
+        findings: FakeFindings | None = None, clock: Clock | None = None,
+        refused: Mapping[str, str] | None = None, **sections: Any,
     ) -> None:
         self.engine = engine
         self.triage, self.findings, self.pacs = triage or FakeTriage(), findings or FakeFindings(), FakePacs()
         values = {"node": {"data_dir": data_dir}, "destinations": [PACS], **sections}
         self.config = Config(**values)
         described = {} if self.config.models.findings.backend == "none" else {self.findings.prompt.name: self.findings}
-        prompt_set = self.config.pipelines[0].prompt_set
+        names, refused = {one.prompt_set for one in self.config.pipelines}, refused or {}
         self.desk = Desk(
             config=self.config, engine=engine, chain=CHAIN, put=put, node_uid=NODE_UID, software_version="0.0",
-            today=date.today, prompt_sets={prompt_set: load_prompt_set(prompt_set)},
+            today=date.today, prompt_sets={name: load_prompt_set(name) for name in names},
             findings_prompts={self.findings.prompt.name: self.findings.prompt},
-            triage_models={prompt_set: self.triage}, findings_models=described)
+            triage_models={name: self.triage for name in names if name not in refused}, findings_models=described,
+            refused=refused)
         office = delivery.Office(
             engine=engine, chain=CHAIN, put=put, client=self.pacs, settings=self.config.delivery, data_dir=data_dir,
             destinations={one.name: one for one in self.config.destinations},

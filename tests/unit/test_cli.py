@@ -18,9 +18,11 @@ import yaml
 
 from node import __version__, audit, checkup, worklist
 from node.__main__ import COMMAND_CHAIN, app, main
+from node.app import load_models
 from node.config import load
 from node.database import audit_event, commitment_request, connect, delivery, study, transaction, worklist_entry
 from node.domain import AuditEvent
+from node.inference.prompt_sets import load_prompt_set
 from tests.tools.documents import document
 from tests.tools.network import free_port
 
@@ -289,12 +291,13 @@ def checked(config: Path, store: bool = False) -> dict[str, checkup.Line]:
 def test_a_check_looks_at_everything_a_node_needs(migrated: Path) -> None:
     lines = checked(migrated)
     assert set(lines) == {
-        "intended use", "data_dir", "retention", "database", "network", "models.triage", "models.findings", "gpu",
-        "destinations"}
+        "intended use", "data_dir", "retention", "database", "network", "models.triage", "pipeline chest-xray",
+        "models.findings", "gpu", "destinations"}
     assert all(line.ok for line in lines.values())
     assert "RESEARCH USE ONLY" in lines["intended use"].text
     assert "current" in lines["database"].text
     assert "SYNTHETIC" in lines["models.triage"].text
+    assert "calibrated, by " in lines["pipeline chest-xray"].text
     assert "stay in the node" in lines["destinations"].text
 
 
@@ -341,8 +344,40 @@ def test_a_check_writes_only_when_asked(migrated: Path) -> None:
 def test_a_checkpoint_without_operating_points_is_told_to_run_in_shadow(tmp_path: Path) -> None:
     shutil.copytree(Path(checkup.__file__).parent / "demo" / "checkpoints" / "medsiglip-demo", tmp_path / "other")
     (tmp_path / "other" / "operating_points.json").unlink()
-    line = checked(written(tmp_path, models={"triage": {"checkpoint": "./other"}}))["models.triage"]
+    line = checked(written(tmp_path, models={"triage": {"checkpoint": "./other"}}))["pipeline chest-xray"]
     assert (line.ok, "SHADOW MODE" in line.text) == (True, True)
+
+
+def inverted(folder: Path) -> Path:
+    """A copy of the demo prompt set in which other words for effusion say the contrary."""
+    told = yaml.safe_load((Path(checkup.__file__).parent / "inference" / "prompts" / "demo-chest.yaml").read_text())
+    first = told["findings"][0]
+    own = load_prompt_set("demo-chest").findings[0]
+    first["paraphrase"] = {"positive": list(own.negative), "negative": list(own.positive)}
+    (folder / "inverted.yaml").write_text(yaml.safe_dump(told | {"name": "inverted"}), encoding="utf-8")
+    return folder / "inverted.yaml"
+
+
+def two_pipelines(folder: Path) -> dict[str, Any]:
+    """The default pipeline for CR and DX, and one for XC with a prompt set that inverts."""
+    photographs = {"name": "photographs", "match": {"modalities": ["XC"], "body_parts": []}}
+    return {"pipelines": [{}, photographs | {"prompt_set": str(inverted(folder))}]}
+
+
+def test_a_prompt_set_that_inverts_is_a_problem_of_its_pipeline_alone(tmp_path: Path) -> None:
+    lines = checked(written(tmp_path, **two_pipelines(tmp_path)))
+    assert [name for name, line in lines.items() if not line.ok] == ["pipeline photographs"]
+    assert "REFUSED" in lines["pipeline photographs"].text and "turns round" in lines["pipeline photographs"].text
+
+
+def test_a_worker_refuses_a_prompt_set_that_inverts_and_loads_the_others(ainode: Ainode, tmp_path: Path) -> None:
+    config = written(tmp_path, **two_pipelines(tmp_path))
+    loaded = load_models(load(config))
+    assert list(loaded.triage) == ["demo-chest"]
+    (reason,) = loaded.refused.values()
+    assert "finding 'effusion': said in other words its score turns round" in reason
+    said = ainode("models", "verify", "--config", config)
+    assert (said.status, "REFUSED" in said.out) == (1, True)
 
 
 def test_a_check_of_the_store_says_what_it_did_and_fails_for_what_is_lost(ainode: Ainode, tmp_path: Path) -> None:

@@ -63,12 +63,13 @@ def test_paths_are_relative_to_the_file(write, tmp_path: Path) -> None:
         node: {data_dir: store}
         database: {url: "sqlite:///rows.db"}
         receive: {tls: {certificate: node.pem}}
-        models: {triage: {checkpoint: weights}, findings: {checkpoint: ./absent}}
+        models: {triage: {checkpoint: weights, operating_points: cuts}, findings: {checkpoint: ./absent}}
     """))
     assert config.node.data_dir == tmp_path / "store"
     assert config.database.url == f"sqlite:///{tmp_path}/rows.db"
     assert config.receive.tls.certificate == tmp_path / "node.pem"
     assert config.models.triage.checkpoint == str(tmp_path / "weights")
+    assert config.models.triage.operating_points == tmp_path / "cuts"
     assert config.models.findings.checkpoint == str(tmp_path / "absent")
 
 

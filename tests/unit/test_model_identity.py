@@ -43,7 +43,8 @@ def test_the_scorer_digest_is_paths_then_digests_then_prompts(directory: Path) -
     assert scorer(directory) == told.hexdigest()
 
 
-@pytest.mark.parametrize("name", ["operating_points.json", "metrics.json", "README.md", "ainode.json", ".git/HEAD"])
+@pytest.mark.parametrize("name", [
+    "operating_points.json", "operating_points/a.json", "metrics.json", "README.md", "ainode.json", ".git/HEAD"])
 def test_a_file_that_cannot_change_a_score_does_not_change_the_digest(directory: Path, name: str) -> None:
     before = scorer(directory)
     (directory / name).parent.mkdir(exist_ok=True)
@@ -182,14 +183,18 @@ def test_a_model_of_another_architecture_is_refused(directory: Path) -> None:
 PROMPT_SET = load_prompt_set("demo-chest")
 
 
-def write_points(folder: Path, **changes: object) -> None:
+def write_points(folder: Path, name: str = operating_points.FILE, **changes: object) -> Path:
     told = {"prompt_set": "demo-chest", "scorer_sha256": "ab" * 32}
     told |= {"points": {"effusion": {"present_above": 0.7, "absent_below": 0.3}}} | changes
-    (folder / operating_points.FILE).write_text(json.dumps(told))
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps(told))
+    return folder / name
 
 
-def load_points(folder: Path, allow_unvalidated: bool = False) -> operating_points.Calibration:
-    return operating_points.load(folder, PROMPT_SET, "ab" * 32, allow_unvalidated)
+def load_points(
+    folder: Path, allow_unvalidated: bool = False, site: Path | None = None
+) -> operating_points.Calibration:
+    return operating_points.load(folder, PROMPT_SET, "ab" * 32, allow_unvalidated, site)
 
 
 @pytest.mark.parametrize("allow_unvalidated", [False, True])
@@ -204,7 +209,7 @@ def test_points_measured_for_this_scorer_are_used(tmp_path: Path, allow_unvalida
     ("changes", "reason"),
     [
         ({"scorer_sha256": "cd" * 32}, "other weights"),
-        ({"prompt_set": "x"}, "prompt set 'x'"),
+        ({"prompt_set": "x"}, "with prompt set 'demo-chest', only with 'x'"),
         ({"points": {}}, "empty"),
     ],
 )
@@ -216,7 +221,7 @@ def test_points_of_another_scorer_mean_shadow(tmp_path: Path, changes: dict[str,
 
 
 def test_without_points_the_model_is_in_shadow_unless_unvalidated_is_allowed(tmp_path: Path) -> None:
-    assert "does not exist" in load_points(tmp_path).shadow_reason
+    assert "no cut-off was measured for this checkpoint" in load_points(tmp_path).shadow_reason
     told = load_points(tmp_path, allow_unvalidated=True)
     assert told.unvalidated
     assert dict(told.points) == {finding.key: finding.nominal for finding in PROMPT_SET.findings}
@@ -234,3 +239,35 @@ def test_points_that_cannot_be_meant_are_refused(tmp_path: Path, points: object,
     write_points(tmp_path, points=points)
     with pytest.raises(ConfigurationError, match=message):
         load_points(tmp_path)
+
+
+def test_every_prompt_set_of_a_checkpoint_has_a_file_of_its_own(tmp_path: Path) -> None:
+    write_points(tmp_path, prompt_set="fundus")
+    write_points(tmp_path, "operating_points/older.json", scorer_sha256="cd" * 32)
+    fitting = write_points(tmp_path, "operating_points/chest.json")
+    told = load_points(tmp_path)
+    assert (dict(told.points), told.file) == ({"effusion": POINT}, fitting)
+
+
+def test_points_of_the_site_come_before_those_of_the_checkpoint(tmp_path: Path) -> None:
+    shipped = write_points(tmp_path / "net")
+    site = tmp_path / "site"
+    site.mkdir()
+    assert load_points(tmp_path / "net", site=site).file == shipped
+    write_points(site, "old.json", scorer_sha256="cd" * 32)
+    assert load_points(tmp_path / "net", site=site).file == shipped
+    own = write_points(site, "new.json", points={"effusion": {"present_above": 0.9, "absent_below": 0.1}})
+    told = load_points(tmp_path / "net", site=site)
+    assert (told.points["effusion"].present_above, told.file) == (0.9, own)
+
+
+def test_two_files_for_the_same_are_refused(tmp_path: Path) -> None:
+    write_points(tmp_path)
+    write_points(tmp_path, "operating_points/again.json")
+    with pytest.raises(ConfigurationError, match=r"again\.json and .* are for the same prompt set 'demo-chest'"):
+        load_points(tmp_path)
+
+
+def test_a_folder_of_the_site_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"models\.triage\.operating_points = .*none: is not a directory"):
+        load_points(tmp_path, site=tmp_path / "none")
