@@ -5,7 +5,7 @@ guides show (processor and whole model per image, 26 prompts encoded each time, 
 once, vision tower only, bfloat16 where it pays, batches), the device's rate of bare matrix products, how fast
 5-megapixel radiographs are prepared, and the demo model.
 
-    python benchmarks/triage.py [--quick] [--device auto] [--threads N]
+    python benchmarks/triage.py [--quick] [--device auto] [--threads N] [--preparing]
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -26,21 +25,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
-from benchmarks.scoring import ceiling, full_size
-from node import images
+from benchmarks.scoring import ceiling, full_size, preparing
 from node.config import TriageModelSection
 from node.domain import ModelImage
 from node.inference.forms import quickest_on_cuda
 from node.inference.medsiglip import MedSigLIP
 from node.inference.prompt_sets import load_prompt_set
 from node.inference.torch_runtime import choose_device, cpu_has_bfloat16, describe_devices, set_threads
-from node.resizing import bilinear
 
 SIDE = full_size.SIDE
-ROWS, COLUMNS = 2560, 2048
+ROWS, COLUMNS = preparing.ROWS, preparing.COLUMNS
 CUDA_BATCHES = (1, 4, 16, 32, 64)
 PREPARED = 4
 """Cores that have to keep up with one GPU."""
@@ -146,48 +141,16 @@ def verdict(value: float, target: float) -> str:
     return "met" if value >= target else "NOT met"
 
 
-def radiographs(folder: Path, count: int) -> list[Path]:
-    """Uncompressed 5-megapixel DX files, 12 bits in 16, with a window."""
-    files = []
-    for number in range(count):
-        image = Dataset()
-        image.file_meta = FileMetaDataset()
-        image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        image.SOPClassUID, image.SOPInstanceUID = DigitalXRayImageStorageForPresentation, f"1.2.3.{number}"
-        image.SeriesInstanceUID, image.Modality = "1.2.3", "DX"
-        image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
-        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
-        image.SamplesPerPixel, image.PhotometricInterpretation, image.PixelRepresentation = 1, "MONOCHROME2", 0
-        image.Rows, image.Columns, image.BitsAllocated, image.BitsStored, image.HighBit = ROWS, COLUMNS, 16, 12, 11
-        image.WindowCenter, image.WindowWidth, image.PatientOrientation = "2048", "4096", ["L", "F"]
-        image.PixelData = np.random.default_rng(number).integers(0, 4096, (ROWS, COLUMNS), np.uint16).tobytes()
-        files.append(folder / f"{number}.dcm")
-        image.save_as(files[-1], enforce_file_format=True)
-    return files
-
-
-def prepare(count: int, cores: int, model_rate: float, device: torch.device) -> None:
-    """From file to the model's pixels: rendered whole and resized, and only what the model sees."""
-    with tempfile.TemporaryDirectory() as folder:
-        files = radiographs(Path(folder), 8) * count
-        whole = rate(lambda file: bilinear(images.projection(file).pixels, SIDE), files, 1)
-        single = rate(lambda file: images.resized(file, SIDE), files, 1)
-        each = median([took(partial(images.resized, file, SIDE), torch.device("cpu")) for file in files])
-        several = rate(lambda file: images.resized(file, SIDE), files, cores)
-    print(f"\npreparing 5-megapixel uncompressed files: {whole:.0f}/s rendered whole, {single:.0f}/s gathered first "
-          f"({each.cpu * 1000:.1f} ms of CPU), {several:.0f}/s in {cores} threads")
-    enough = several * PREPARED / cores if cores < PREPARED else several
-    print(f"{verdict(enough, model_rate)}: {PREPARED} cores prepare about {enough:.0f} images/s, "
-          f"the model on this {device.type} takes {model_rate:.2f}/s")
-
-
-def rate(work: Callable[[Path], object], files: Sequence[Path], threads: int) -> float:
-    """Files per second."""
-    work(files[0])
-    start = time.perf_counter()
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, files))
-    return len(files) / (time.perf_counter() - start)
+def prepare(rounds: int, cores: int, model_rate: float | None, device: torch.device) -> bool:
+    """From file to the model's pixels, beside what the model takes; whether both ways give the same."""
+    found = preparing.tell(SIDE, rounds, cores)
+    enough = found.gathered * PREPARED
+    if model_rate is None:
+        print(f"{PREPARED} cores prepare about {enough:.0f} images/s")
+    else:
+        print(f"{verdict(enough, model_rate)}: {PREPARED} cores prepare about {enough:.0f} images/s, "
+              f"the model on this {device.type} takes {model_rate:.2f}/s")
+    return found.equal
 
 
 def demo(count: int) -> None:
@@ -218,16 +181,18 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="few images, for a first look")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads of torch")
+    parser.add_argument("--preparing", action="store_true", help="only how fast images are made ready for the model")
     told = parser.parse_args()
     device, rounds = choose_device(told.device, "--device"), 1 if told.quick else 5
     set_threads(told.threads)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     print(f"{date.today()}  {where}, {told.threads} CPU threads, torch {torch.__version__}; "
           f"devices: {describe_devices()}")
-    best = compare(device, rounds)
-    prepare(2 if told.quick else 8, min(PREPARED, told.threads), best, device)
-    demo(3 if told.quick else 20)
-    return 0
+    best = None if told.preparing else compare(device, rounds)
+    equal = prepare(2 if told.quick else 8, min(PREPARED, told.threads), best, device)
+    if not told.preparing:
+        demo(3 if told.quick else 20)
+    return 0 if equal else 1
 
 
 if __name__ == "__main__":

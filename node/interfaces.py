@@ -37,6 +37,9 @@ class TriageModel(Protocol):
     shadow_reason: str
     #: The cut-offs are nominal ones that nobody measured: every output is marked.
     unvalidated: bool
+    #: Side in pixels of the squares that it makes of images by ``node.resizing.bilinear``, so that it may be given
+    #: them; 0 where it resizes otherwise and has to see the whole image.
+    takes: int
 
     def score(self, images: Sequence[ModelImage], priority: Priority = Priority.ROUTINE) -> list[dict[str, float]]:
         """Per image, a score in 0..1 by finding key. Thread-safe; calls may be batched, the urgent ones first."""

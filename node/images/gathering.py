@@ -20,7 +20,8 @@ from node.images.geometry import Turn, turn_of
 from node.images.measured import MONOCHROME
 from node.images.picture import decoded_from
 from node.images.pixels import load, masked, native, number, text, value
-from node.images.projection import patient_orientation, projection
+from node.images.plausibility import is_judged, judge, sampled
+from node.images.projection import RADIOGRAPHS, patient_orientation, projection
 from node.images.tone import grey
 from node.resizing import Taps, bilinear, blended, taps
 
@@ -57,65 +58,81 @@ class _Frame:
 def resized(path: Path, side: int) -> ModelImage:
     """The first frame of a stored picture at ``side`` by ``side``: bit by bit what resizing ``projection`` gives.
 
-    Fast for uncompressed monochrome pictures with square pixels; all others are rendered whole.
+    Transforms are those of ``projection``, as the resize is the model's own. Fast for uncompressed monochrome
+    pictures with square pixels; all others are rendered whole.
 
     Raises:
         Undecodable: with the reason shown to the reader.
+        NotEvaluable: a CR or DX that is blank, a page of text, or cut off in its exposure.
         StorageError: the file cannot be read.
     """
     with load(path) as file:
         head, stored = file.head, native(file) if _is_plain(file.head) else None
-    step = Transform(name="resize", parameters={"side": side, "method": "tf"})
-    if stored is None or max(stored.shape) == side:
-        whole = projection(path)
-        pixels = bilinear(whole.pixels, side) if len(whole.pixels) != side else whole.pixels
-        return replace(whole, pixels=pixels, transforms=(*whole.transforms, step))
-    return _gathered(stored, head, side, step)
+    if stored is not None and max(stored.shape) != side:
+        return _gathered(stored, head, side)
+    whole = projection(path)
+    return whole if len(whole.pixels) == side else replace(whole, pixels=bilinear(whole.pixels, side))
 
 
 def _is_plain(head: Dataset) -> bool:
+    """Monochrome, square pixels, and nothing that a decoder would object to."""
     square = abs(ratio_of(head)[0] - 1.0) <= SQUARE_ENOUGH
-    return square and text(head, "PhotometricInterpretation") in MONOCHROME
+    whole_bits = 0 < (number(head, "BitsStored") or 0) <= (number(head, "BitsAllocated") or 0)
+    signs = number(head, "PixelRepresentation") in (0, 1)
+    return square and whole_bits and signs and text(head, "PhotometricInterpretation") in MONOCHROME
 
 
-def _gathered(stored: NDArray[Any], head: Dataset, side: int, step: Transform) -> ModelImage:
+def _gathered(stored: NDArray[Any], head: Dataset, side: int) -> ModelImage:
     orientation = patient_orientation(head)
     turn = turn_of(orientation)
     frame = _Frame(rows=stored.shape[0], columns=stored.shape[1], turn=turn or NO_TURN)
     grid = taps(frame.side, side)
-    corners, tone = _corners(stored, head, frame, grid)
+    shades, tone = _shades(stored, head)
+    if text(head, "SOPClassUID") in RADIOGRAPHS and is_judged(stored.shape):
+        looked_at = sampled(stored)
+        judge(masked(looked_at, head), shades[_bits_of(looked_at)], number(head, "BitsStored") or 0)
+    corners = _corners(_bits_of(stored), shades, frame, grid)
     pixels = np.repeat(blended(corners, grid, grid)[:, :, np.newaxis], 3, axis=2)
     return ModelImage(
         pixels=pixels, sop_class_uid=text(head, "SOPClassUID"), sop_instance_uid=text(head, "SOPInstanceUID"),
         series_instance_uid=text(head, "SeriesInstanceUID"), frame=1, side_known=turn is not None,
-        transforms=(decoded_from(head, stored.shape, 1), *tone, *_laid(frame, orientation, turn), step))
+        transforms=(decoded_from(head, stored.shape, 1), *tone, *_laid(frame, orientation, turn)))
 
 
-def _corners(
-    stored: NDArray[Any], head: Dataset, frame: _Frame, grid: Taps
-) -> tuple[NDArray[np.uint8], list[Transform]]:
+def _corners(bits: NDArray[Any], shades: NDArray[np.uint8], frame: _Frame, grid: Taps) -> NDArray[np.uint8]:
     """The neighbours (2 side, 2 side) that ``grid`` asks for, rendered; black outside the picture."""
     (down, is_row), (across, is_column) = (frame.along(axis, grid.positions) for axis in (0, 1))
-    taken = stored[across][:, down].T if frame.turn.transpose else stored[down][:, across]
-    width = taken.shape[1]
-    others = _occurring(stored, head)
-    told = np.resize(others, (-(-len(others) // width), width))  # repeats values to fill the last row
-    shown, tone = grey(masked(np.concatenate([taken, told]), head), head)
-    corners = shown[: len(taken)]
+    rows, columns = (across, down) if frame.turn.transpose else (down, across)
+    shown = shades.take(bits.take(rows, axis=0).take(columns, axis=1))
+    corners: NDArray[np.uint8] = np.ascontiguousarray(shown.T) if frame.turn.transpose else shown
     corners[~is_row] = 0
     corners[:, ~is_column] = 0
-    return corners, tone
+    return corners
 
 
-def _occurring(stored: NDArray[Any], head: Dataset) -> NDArray[Any]:
-    """Values that stand for all: least and greatest where tone rises with the value, else every one that occurs."""
+def _bits_of(stored: NDArray[Any]) -> NDArray[Any]:
+    """Signed values as the unsigned ones of the same bits, which find their place in a table."""
+    return stored.view(f"u{stored.dtype.itemsize}")
+
+
+def _shades(stored: NDArray[Any], head: Dataset) -> tuple[NDArray[np.uint8], list[Transform]]:
+    """The grey level of each value that occurs, by its bits, and the steps that made them."""
+    levels = _levels(stored, head)
+    table = np.zeros(1 << (8 * stored.dtype.itemsize), dtype=np.uint8)
+    shown, tone = grey(masked(levels[np.newaxis], head), head)
+    table[_bits_of(levels)] = shown[0]
+    return table, tone
+
+
+def _levels(stored: NDArray[Any], head: Dataset) -> NDArray[Any]:
+    """The values that occur; where tone rises with the value, all between least and greatest, which tell the same."""
     ends = np.array([stored.min(), stored.max()], dtype=stored.dtype)
     if _rises(head) and (masked(ends, head) == ends).all():
-        return ends
-    unsigned = stored.view(f"u{stored.dtype.itemsize}")
+        return np.arange(int(ends[0]), int(ends[1]) + 1, dtype=stored.dtype)
+    bits = _bits_of(stored)
     occurs = np.zeros(1 << (8 * stored.dtype.itemsize), dtype=np.bool_)
-    occurs[unsigned.ravel()] = True
-    return np.flatnonzero(occurs).astype(unsigned.dtype).view(stored.dtype)
+    occurs[bits.ravel()] = True
+    return np.flatnonzero(occurs).astype(bits.dtype).view(stored.dtype)
 
 
 def _rises(head: Dataset) -> bool:

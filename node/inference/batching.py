@@ -160,6 +160,7 @@ class BatchedTriage:
     operating_points: Mapping[str, OperatingPoint]
     shadow_reason: str
     unvalidated: bool
+    takes: int
 
     def __init__(self, model: Batchable) -> None:
         self.prompt_set = model.prompt_set
@@ -167,6 +168,7 @@ class BatchedTriage:
         self.operating_points = model.operating_points
         self.shadow_reason = model.shadow_reason
         self.unvalidated = model.unvalidated
+        self.takes = model.takes
         self._prepare = model.prepare
         self._batcher: MicroBatcher[NDArray[np.uint8], ImageScore] = MicroBatcher(model)
 

@@ -47,6 +47,7 @@ class MedSigLIP:
     operating_points: Mapping[str, OperatingPoint]
     shadow_reason: str
     unvalidated: bool
+    takes: int
 
     def __init__(
         self,
@@ -75,6 +76,7 @@ class MedSigLIP:
         self._gate_keys = () if self.demo or vectors.gate is None else vectors.gate_keys
         self._gate = vectors.gate_logits.cpu() if self._gate_keys else None
         self._side = square_side(image_processor.size)
+        self.takes = self._side if prompt_set.resize == "tf" else 0
         mean, std = torch.tensor(image_processor.image_mean), torch.tensor(image_processor.image_std)
         self._vision = VisionTower(tower, mean=mean, std=std, max_batch=max_batch, forward=forward,
                                    name=identity.name)

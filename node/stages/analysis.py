@@ -49,7 +49,8 @@ def decode(desk: Desk, ref: RunRef) -> JSON:
     state = load_run(desk.engine, ref)
     if refusal := desk.refusal(state.results["plan"]["prompt_set"]):
         return {"end": True, "reason": refusal}
-    found = selection.select(desk.data_dir, _eligible(state), desk.limits)
+    model = desk.triage_models.get(state.results["plan"]["prompt_set"])
+    found = selection.select(desk.data_dir, _eligible(state), desk.limits, model.takes if model else 0)
     if not found.images:
         reasons = list(found.undecodable.values())
         return {"end": True, "reason": reasons[0] if reasons else "no image could be decoded"}

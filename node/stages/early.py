@@ -77,12 +77,11 @@ def _scored(
 ) -> JSON:
     if refusal := desk.refusal(prompt_set):
         return {"end": True, "reason": refusal}
-    began_at = now()
-    selected = selection.select(desk.data_dir, found, limits)
+    model, began_at = triage_model(desk, prompt_set), now()
+    selected = selection.select(desk.data_dir, found, limits, model.takes)
     decoded_at = now()
     if not selected.images:
         return {"end": True, "reason": next(iter(selected.undecodable.values()), "no image")}
-    model = triage_model(desk, prompt_set)
     scored = scores.of_images(desk, model, found, selected.images, priority)
     return {"prompt_set": prompt_set, "scores": scored.scores(), "vectors": scored.vectors,
             "model_sha256": model.identity.sha256,

@@ -1,7 +1,8 @@
 """Model pixels on disk: decoded once, used by triage, findings and a later version.
 
 ``work/<instance id>-<frame>.npy`` holds the pixels (one plane when all three are equal), the same name with
-``.json`` what was done to them. The JSON is written last and marks the pair whole.
+``.json`` what was done to them. The JSON is written last and marks the pair whole. A radiograph brought to the side
+that a model takes has that side behind its frame.
 """
 
 from __future__ import annotations
@@ -35,20 +36,20 @@ class Key(NamedTuple):
         return f"{self.instance_id}:{self.frame}"
 
 
-def keep(data_dir: Path, instance_id: int, image: ModelImage) -> None:
-    """Write the working copy of an image of an instance. Raises StorageError."""
-    pixels, notes = _files(data_dir, Key(instance_id, image.frame))
+def keep(data_dir: Path, instance_id: int, image: ModelImage, side: int = 0) -> None:
+    """Write the working copy of an image of an instance; ``side`` where it is not whole. Raises StorageError."""
+    pixels, notes = _files(data_dir, Key(instance_id, image.frame), side)
     try:
         _save(pixels, notes, image)
     except OSError as error:
         raise StorageError(f"{pixels}: cannot be written ({error.strerror})") from error
 
 
-def kept(data_dir: Path, found: ReceivedInstance, frame: int = 1) -> ModelImage | None:
-    """The working copy of a frame; None where there is none, or none any more."""
-    pixels, notes = _files(data_dir, Key(found.id, frame))
+def kept(data_dir: Path, found: ReceivedInstance, frame: int = 1, side: int = 0) -> ModelImage | None:
+    """The working copy of a frame, whole or of that side; None where there is none, or none any more."""
+    pixels, notes = _files(data_dir, Key(found.id, frame), side)
     try:
-        return _load(pixels, notes, found)
+        return _load(pixels, notes, found, frame)
     except (OSError, ValueError):
         return None
 
@@ -74,18 +75,19 @@ def sweep(data_dir: Path, older_than_seconds: float = 86_400.0) -> int:
     return removed
 
 
-def _files(data_dir: Path, key: Key) -> tuple[Path, Path]:
-    name = f"{key.instance_id}-{key.frame}"
+def _files(data_dir: Path, key: Key, side: int) -> tuple[Path, Path]:
+    name = f"{key.instance_id}-{key.frame}" + (f"-{side}" if side else "")
     return data_dir / "work" / f"{name}.npy", data_dir / "work" / f"{name}.json"
 
 
 def _save(pixels: Path, notes: Path, image: ModelImage) -> None:
     """Under a name of its own first, as early triage and decode may prepare one image at once."""
     pixels.parent.mkdir(parents=True, exist_ok=True)
-    grey = bool((image.pixels == image.pixels[..., :1]).all())
+    red = image.pixels[..., 0]
+    grey = all(np.array_equal(red, image.pixels[..., other]) for other in (1, 2))
     temporary = pixels.with_suffix(f".{uuid.uuid4().hex}.tmp")
     with temporary.open("wb") as file:
-        np.save(file, image.pixels[..., 0] if grey else image.pixels)
+        np.save(file, np.ascontiguousarray(red if grey else image.pixels))  # strided is far slower
     temporary.replace(pixels)
     temporary.write_text(json.dumps({
         "side_known": image.side_known,
@@ -94,12 +96,11 @@ def _save(pixels: Path, notes: Path, image: ModelImage) -> None:
     temporary.replace(notes)
 
 
-def _load(pixels: Path, notes: Path, found: ReceivedInstance) -> ModelImage:
+def _load(pixels: Path, notes: Path, found: ReceivedInstance, frame: int) -> ModelImage:
     told = json.loads(notes.read_text(encoding="utf-8"))
     stored = np.load(pixels)
     return ModelImage(
         pixels=np.repeat(stored[..., None], 3, axis=2) if stored.ndim == 2 else stored,
         sop_class_uid=found.sop_class_uid, sop_instance_uid=found.sop_instance_uid,
-        series_instance_uid=found.series_instance_uid, frame=int(notes.stem.partition("-")[2]),
-        side_known=told["side_known"],
+        series_instance_uid=found.series_instance_uid, frame=frame, side_known=told["side_known"],
         transforms=tuple(Transform(name=name, parameters=parameters) for name, parameters in told["transforms"]))

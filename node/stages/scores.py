@@ -52,7 +52,7 @@ def of_images(
     vectors: JSON = {}
     missing = sorted(set(digests) - set(images))
     for part in (missing[start : start + AT_ONCE] for start in range(0, len(missing), AT_ONCE)):
-        shown = [selection.image(desk.data_dir, instances, key, desk.limits) for key in part]
+        shown = [selection.image(desk.data_dir, instances, key, desk.limits, model.takes) for key in part]
         for key, one in zip(part, _scored(model, instances, part, shown, priority), strict=True):
             images[key] = one
             vectors[str(key)] = {

@@ -45,8 +45,10 @@ class Selection:
     remarks: list[str] = field(default_factory=list)
 
 
-def select(data_dir: Path, instances: Iterable[ReceivedInstance], limits: Limits) -> Selection:
+def select(data_dir: Path, instances: Iterable[ReceivedInstance], limits: Limits, side: int = 0) -> Selection:
     """Decode what is shown of ``instances``. An image that does not decode is named with its reason.
+
+    Projections are brought to ``side`` by ``side`` pixels where that is not 0: few of their many are read for it.
 
     Raises:
         StorageError: a file cannot be read, or a working copy cannot be written.
@@ -54,7 +56,7 @@ def select(data_dir: Path, instances: Iterable[ReceivedInstance], limits: Limits
     sheet = _Sheet(data_dir)
     families = sheet.families(instances)
     for found in families[Family.PROJECTION]:
-        sheet.single(found, images.projection)
+        sheet.projection(found, side)
     _pictures(sheet, families[Family.PICTURE], families[Family.CINE], limits.most)
     _slices(sheet, families[Family.VOLUME], limits)
     _tiles(sheet, families[Family.SLIDE], limits.most)
@@ -63,17 +65,22 @@ def select(data_dir: Path, instances: Iterable[ReceivedInstance], limits: Limits
     return sheet.selection
 
 
-def image(data_dir: Path, instances: Sequence[ReceivedInstance], key: Key, limits: Limits) -> ModelImage:
-    """An image that was selected of ``instances``; made again where its working copy is gone.
+def image(
+    data_dir: Path, instances: Sequence[ReceivedInstance], key: Key, limits: Limits, side: int = 0
+) -> ModelImage:
+    """An image that was selected of ``instances``, whole or as for a model that takes ``side``; made again where
+    its working copy is gone.
 
     Raises:
         StorageError: it cannot be made any more.
     """
     found = next(one for one in instances if one.id == key.instance_id)
-    copy = pictures.kept(data_dir, found, key.frame)
+    alone = _family_of_class(found) is Family.PROJECTION
+    side = side if alone else 0
+    copy = pictures.kept(data_dir, found, key.frame, side)
     if copy is None:
-        select(data_dir, instances, limits)
-        copy = pictures.kept(data_dir, found, key.frame)
+        select(data_dir, [found] if alone else instances, limits, side)
+        copy = pictures.kept(data_dir, found, key.frame, side)
     if copy is None:
         raise StorageError(f"instance {key.instance_id} frame {key.frame}: it was decoded before and cannot be now")
     return copy
@@ -129,6 +136,13 @@ def _tiles(sheet: _Sheet, found: Sequence[ReceivedInstance], most: int) -> None:
                 sheet.refuse(one, str(error))
 
 
+def _family_of_class(found: ReceivedInstance) -> Family:
+    return images.family(ImageHead(
+        sop_class_uid=found.sop_class_uid, sop_instance_uid=found.sop_instance_uid,
+        study_instance_uid=found.study_instance_uid, series_instance_uid=found.series_instance_uid,
+        transfer_syntax_uid=found.transfer_syntax_uid))
+
+
 def _evenly(found: Sequence[Item], most: int) -> list[Item]:
     """The middles of ``most`` equal parts, or all where they are not more."""
     if len(found) <= most:
@@ -155,10 +169,7 @@ class _Sheet:
 
     def _family(self, found: ReceivedInstance) -> Family:
         """By its class; only of a picture the head is read, which says how many frames it has."""
-        told = images.family(ImageHead(
-            sop_class_uid=found.sop_class_uid, sop_instance_uid=found.sop_instance_uid,
-            study_instance_uid=found.study_instance_uid, series_instance_uid=found.series_instance_uid,
-            transfer_syntax_uid=found.transfer_syntax_uid))
+        told = _family_of_class(found)
         return images.family(header.read(self._data_dir / found.path)) if told is Family.PICTURE else told
 
     def path(self, found: ReceivedInstance) -> Path:
@@ -181,27 +192,31 @@ class _Sheet:
             self.selection.remarks.append(f"{others} other acquisition{were} not analysed.")
         self.selection.remarks.extend(f"Main acquisition: {remark}." for remark in main.remarks)
 
-    def single(self, found: ReceivedInstance, make: Callable[[Path], ModelImage]) -> None:
+    def projection(self, found: ReceivedInstance, side: int) -> None:
+        """A radiograph, whole where ``side`` is 0."""
+        self.single(found, lambda path: images.resized(path, side) if side else images.projection(path), side)
+
+    def single(self, found: ReceivedInstance, make: Callable[[Path], ModelImage], side: int = 0) -> None:
         """The one image of an instance, from its working copy where there is one."""
-        copy = pictures.kept(self._data_dir, found)
+        copy = pictures.kept(self._data_dir, found, side=side)
         if copy is not None:
             self.selection.images[Key(found.id, 1)] = copy.transforms
             return
-        self.several(found, lambda path: (make(path),))
+        self.several(found, lambda path: (make(path),), side)
 
-    def several(self, found: ReceivedInstance, make: Callable[[Path], Iterable[ModelImage]]) -> None:
+    def several(self, found: ReceivedInstance, make: Callable[[Path], Iterable[ModelImage]], side: int = 0) -> None:
         """All images that ``make`` gives of an instance."""
         try:
             for one in make(self._data_dir / found.path):
-                self.put(found.id, one)
+                self.put(found.id, one, side)
         except BadInput as error:
             self.refuse(found, str(error))
 
-    def put(self, instance_id: int, one: ModelImage) -> None:
+    def put(self, instance_id: int, one: ModelImage, side: int = 0) -> None:
         """Keep an image, the first of its frame."""
         if Key(instance_id, one.frame) in self.selection.images:
             return
-        pictures.keep(self._data_dir, instance_id, one)
+        pictures.keep(self._data_dir, instance_id, one, side)
         self.selection.images[Key(instance_id, one.frame)] = one.transforms
 
     def refuse(self, found: ReceivedInstance, reason: str) -> None:

@@ -55,6 +55,7 @@ class FakeTriage:
     operating_points: dict[str, OperatingPoint] = field(default_factory=dict)
     shadow_reason: str = ""
     unvalidated: bool = False
+    takes: int = 96
     #: Raised by the next calls, one each.
     errors: list[Exception] = field(default_factory=list)
     #: Domain scores of every image.

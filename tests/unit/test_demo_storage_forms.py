@@ -14,9 +14,10 @@ from node.config import TriageModelSection
 from node.demo.evaluate_forms import FORMS, SYNTAXES, compared, written
 from node.demo.forms import Form, Voi
 from node.demo.phantom import FINDINGS
-from node.images import projection
+from node.images import projection, resized
 from node.inference.medsiglip import MedSigLIP
 from node.inference.prompt_sets import load_prompt_set
+from node.resizing import bilinear
 
 #: Used by no training, calibration, published measurement or acceptance test.
 SEED = 6_500_003
@@ -26,6 +27,10 @@ def test_every_way_to_store_a_picture_scores_the_same(tmp_path: Path) -> None:
     ways = list(written(SEED, tmp_path / "files"))
     model = MedSigLIP.load(TriageModelSection(device="cpu"), load_prompt_set("demo-chest"), tmp_path / "cache", False)
     images = [projection(each.file) for each in ways]
+    for each, image in zip(ways, images, strict=True):
+        quick = resized(each.file, model.takes)
+        assert np.array_equal(quick.pixels, bilinear(image.pixels, model.takes)), each.way
+        assert quick.transforms == image.transforms, each.way
     scores = np.array([[told[f] for f in FINDINGS] for told in model.score(images)])
     assert {each.way for each in ways} >= {*FORMS, *(syntax.name for syntax in SYNTAXES)}
     for each, image, row in zip(ways, images, scores, strict=True):

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from node.demo.phantom_dicom import write_studies
 from node.errors import NotEvaluable
-from node.images import projection
+from node.images import projection, resized
+from node.images.plausibility import _percentiles
 from tests.tools.radiographs import REAL, radiograph, write
 
 RADIOGRAPHS = ["RG1_J2KI.dcm", "cxr.dcm", "RG2_JPLY_fixed.dcm", "dx_image.dcm", "CR1_6154", "encapsulated_cxr.dcm"]
@@ -59,8 +63,17 @@ def test_no_drawn_radiograph_is_refused(tmp_path: Path) -> None:
 def test_what_can_be_no_radiograph_is_refused_with_what_it_looks_like(
     tmp_path: Path, stored: NDArray[np.uint16], reason: str
 ) -> None:
-    with pytest.raises(NotEvaluable, match=reason):
-        projection(write(radiograph(stored), tmp_path / "image.dcm"))
+    file = write(radiograph(stored), tmp_path / "image.dcm")
+    with pytest.raises(NotEvaluable, match=reason) as whole:
+        projection(file)
+    with pytest.raises(NotEvaluable) as quick:
+        resized(file, 96)
+    assert str(quick.value) == str(whole.value)
+
+
+@given(arrays(np.int16, st.integers(1, 200)), st.floats(0, 100))
+def test_counted_percentiles_are_those_of_sorted_values(values: NDArray[np.int16], wanted: float) -> None:
+    assert _percentiles(values, (wanted,)) == pytest.approx([np.percentile(values.astype(int), wanted)])
 
 
 def test_a_wide_collimator_makes_no_page_of_a_radiograph(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from node.domain import (
 )
 from node.errors import NotEvaluable, StorageError
 from node.inference.prompt_sets import load_prompt_set
+from node.resizing import bilinear
 from node.stages import pictures, planning, reading, selection
 from node.stages.analysis import ScoredImage, ai_priority, combine, decisive_image, shown
 from node.stages.desk import Desk, RunRef, RunState, dump, parse
@@ -331,6 +332,17 @@ def test_a_copy_that_was_removed_or_cut_off_is_made_again(received: ReceivedInst
     pictures.discard(tmp_path, [1])
     assert list((tmp_path / "work").iterdir()) == []
     assert np.array_equal(selection.image(tmp_path, [received], Key(1, 1), LIMITS).pixels, first.pixels)
+
+
+def test_triage_is_given_few_pixels_and_findings_all_of_them(received: ReceivedInstance, tmp_path: Path) -> None:
+    whole = selection.select(tmp_path, [received], LIMITS)
+    pictures.discard(tmp_path, [1])
+    assert selection.select(tmp_path, [received], LIMITS, side=96) == whole  # so that kept scores stay valid
+    assert {file.name for file in (tmp_path / "work").iterdir()} == {"1-1-96.npy", "1-1-96.json"}
+    drawn = images.projection(tmp_path / received.path)
+    small = selection.image(tmp_path, [received], Key(1, 1), LIMITS, side=96)
+    assert np.array_equal(small.pixels, bilinear(drawn.pixels, 96)) and small.transforms == drawn.transforms
+    assert np.array_equal(selection.image(tmp_path, [received], Key(1, 1), LIMITS).pixels, drawn.pixels)
 
 
 def test_an_image_that_was_decoded_and_is_gone_may_come_back(received: ReceivedInstance, tmp_path: Path) -> None:
