@@ -232,7 +232,8 @@ def run_web(base: Base) -> None:
 
     app = create_app(
         base.engine, base.config.node.data_dir, lambda: readiness.of_roles(base.engine, base.incarnation or None),
-        notices=_notices(base.config), allowed_hosts=allowed_hosts(base.config.web.host))
+        notices=_notices(base.config), allowed_hosts=allowed_hosts(base.config.web.host),
+        language=base.config.node.language)
     server = serve(app, base.config.web.host, base.config.web.port, base.fail)
     _live(base, base.heartbeat(), {"port": server.port})
     server.stop()

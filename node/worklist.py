@@ -275,6 +275,7 @@ def finding_to_json(finding: StudyFinding) -> JSON:
         "present_above": None if point is None else point.present_above,
         "absent_below": None if point is None else point.absent_below,
         "site": finding.site.meaning, "site_code": finding.site.code, "site_scheme": finding.site.scheme,
+        "names": dict(finding.names),
     }
 
 
@@ -288,5 +289,5 @@ def finding_from_json(value: JSON) -> StudyFinding:
         operating_point=None if above is None else OperatingPoint(present_above=above, absent_below=below),
         side=Side(value["side"]), certainty=None if value["certainty"] is None else Certainty(value["certainty"]),
         agreed=value["agreed"], sop_instance_uid=value["sop_instance_uid"], reason=value["reason"],
-        frame=value.get("frame", 1),  # of entries that an older version wrote
+        frame=value.get("frame", 1), names=value.get("names", {}),  # of entries that an older version wrote
     )

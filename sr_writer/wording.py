@@ -12,6 +12,7 @@ from node.domain import AnalysisResult, Certainty, OperatingPoint, Presence, Pri
 class Wording:
     """One language. Fields with braces are format strings."""
 
+    language: str
     ai_output: str
     closing: str
     score_note: str
@@ -32,6 +33,7 @@ class Wording:
 
 
 ENGLISH = Wording(
+    language="en",
     ai_output="AI output, not a radiologist's report.",
     closing="This is preliminary AI output. A radiologist must verify it before any use.",
     score_note="An AI score is a rank between 0 and 1, not a probability.",
@@ -64,6 +66,7 @@ ENGLISH = Wording(
     made_by="Made by model {name} {version}.",
 )
 KOREAN = Wording(
+    language="ko",
     ai_output="인공지능(AI) 출력이며 영상의학과 전문의의 판독문이 아닙니다.",
     closing="예비 AI 출력입니다. 사용 전에 반드시 영상의학과 전문의의 확인이 필요합니다.",
     score_note="AI 점수는 0과 1 사이의 순위 값이며 확률이 아닙니다.",
@@ -114,7 +117,7 @@ def shown_score(score: float, point: OperatingPoint | None) -> str:
 
 def finding_sentence(finding: StudyFinding, words: Wording) -> str:
     """All that is said about one finding, in one line."""
-    head = f"{finding.concept.meaning}: {words.presence[finding.presence]}"
+    head = f"{finding.name(words.language)}: {words.presence[finding.presence]}"
     return "; ".join([head, *_details(finding, words)]) + "."
 
 
@@ -148,8 +151,8 @@ def flagged_sentence(result: AnalysisResult, words: Wording) -> str:
 
 
 def _sided(finding: StudyFinding, words: Wording) -> str:
-    side = words.side.get(finding.side)
-    return f"{finding.concept.meaning} ({side})" if side else finding.concept.meaning
+    side, name = words.side.get(finding.side), finding.name(words.language)
+    return f"{name} ({side})" if side else name
 
 
 def remarks(result: AnalysisResult, words: Wording) -> list[str]:

@@ -39,6 +39,8 @@ class FindingScore:
     frame: int = 1
     #: Nobody showed that the model can see it: on the board, and in no object.
     board_only: bool = False
+    #: Names for people by language tag.
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,12 @@ class StudyFinding:
     reason: str = ""
     frame: int = 1
     board_only: bool = False
+    #: Names for people by language tag.
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def name(self, language: str) -> str:
+        """What people call it; the meaning of its code where the prompt set has no name in that language."""
+        return self.names.get(language) or self.concept.meaning
 
 
 @dataclass(frozen=True, kw_only=True)

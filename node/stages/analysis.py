@@ -124,7 +124,7 @@ def _finding_score(
         finding=key, concept=finding.concept, site=finding.site, score=value, operating_point=point,
         presence=point.presence(value) if point else Presence.UNDETERMINED, priority=finding.priority,
         sop_instance_uid=decisive.sop_instance_uid, frame=decisive.frame,
-        board_only=finding.evidence is EvidenceLevel.NONE)
+        board_only=finding.evidence is EvidenceLevel.NONE, names=finding.names)
 
 
 def ai_priority(result: TriageResult) -> Priority | None:
@@ -150,7 +150,8 @@ def shown(result: TriageResult) -> tuple[StudyFinding, ...]:
         StudyFinding(
             finding=found.finding, concept=found.concept, site=found.site, presence=found.presence,
             score=found.score, operating_point=found.operating_point, side=Side.NONE, certainty=None, agreed=None,
-            sop_instance_uid=found.sop_instance_uid, frame=found.frame, board_only=found.board_only)
+            sop_instance_uid=found.sop_instance_uid, frame=found.frame, board_only=found.board_only,
+            names=found.names)
         for found in result.scores)
 
 

@@ -26,7 +26,7 @@ def since_provisional(
 
 
 def _change(before: StudyFinding, after: StudyFinding) -> JSON:
-    return {"finding": after.finding, "concept": after.concept.meaning,
+    return {"finding": after.finding, "concept": after.concept.meaning, "names": dict(after.names),
             "from": before.presence.value, "to": after.presence.value,
             "score_from": before.score, "score_to": after.score}
 

@@ -120,6 +120,9 @@ def _remarks(state: RunState, outcomes: tuple[GuardrailOutcome, ...]) -> tuple[s
     if without := left_out(state):
         reasons = ", ".join(sorted(set(without.values())))
         remarks.append(f"{len(without)} of {len(state.evidence)} images were not evaluated: {reasons}.")
+    counted = _counted(state)
+    if counted["series_evaluated"] < counted["series"]:
+        remarks.append(f"{counted['series_evaluated']} of {counted['series']} series were analysed.")
     remarks += state.results["decode"].get("remarks", [])
     if state.results["findings"]["state"] == FindingsState.FAILED.value:
         remarks.append("The findings model gave no valid answer; triage stands alone.")
@@ -156,8 +159,16 @@ def commit_guard(_desk: Desk, connection: sa.Connection, ref: RunRef, state: Run
             "guardrails": result["guardrails"], "findings_reason": told["reason"],
             "triage_model": dump(ModelIdentity, analysis.triage_model),
             "findings_model": told.get("model"), "unvalidated": analysis.unvalidated,
-            "images": {"received": len(state.evidence), "evaluated": len(evaluated(state)),
-                       "decisive": state.results["rank"]["decisive"],
+            "images": {**_counted(state), "decisive": state.results["rank"]["decisive"],
                        "decisive_frame": state.results["rank"]["decisive_frame"],
                        "aggregate": analysis.aggregate, "not_evaluated": left_out(state)},
         })
+
+
+def _counted(state: RunState) -> JSON:
+    """How much of what was received the answers rest on; of a multi-frame several images may have been shown."""
+    keys = evaluated(state)
+    used = {key.instance_id for key in keys}
+    return {"received": len(state.evidence), "evaluated": len(keys), "instances_evaluated": len(used),
+            "series": len({found.series_instance_uid for found in state.evidence}),
+            "series_evaluated": len({found.series_instance_uid for found in state.evidence if found.id in used})}

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from node.errors import StorageError
 from node.web import api, events, pages
 from node.web.readiness import Readiness
+from node.web.words import Words
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +35,17 @@ LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 
 def create_app(
     engine: sa.Engine, data_dir: Path, readiness: Readiness, *,
-    notices: Sequence[str] = (), allowed_hosts: Sequence[str] = ("*",),
+    notices: Sequence[str] = (), allowed_hosts: Sequence[str] = ("*",), language: str = "en",
 ) -> FastAPI:
-    """The application over ``engine``. ``notices`` are stamped on every page, such as the demo notice."""
+    """The application over ``engine``. ``notices`` are stamped on every page, such as the demo notice.
+
+    Pages are in ``language``; the API is not.
+    """
     app = FastAPI(title="DICOM AI node", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.stopping = threading.Event()
     app.include_router(api.router(engine, data_dir, readiness))
     app.include_router(events.router(events.Pulse(engine), app.state.stopping))
-    app.include_router(pages.router(engine, data_dir, readiness, notices))
+    app.include_router(pages.router(engine, data_dir, readiness, notices, Words(language)))
     app.mount("/static", StaticFiles(packages=[("node.web", "static")]))
     app.add_exception_handler(StorageError, _database_down)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))

@@ -19,9 +19,10 @@ from node import __version__, worklist
 from node.database import delivery, instance, role_status, transaction, worklist_entry
 from node.database import now as database_now
 from node.domain import DEMO_NOTICE, DeliveryState, EntryState, InstanceState, Presence, Priority, WorklistEntry
-from node.web import dossier, words
+from node.web import dossier
 from node.web.api import AuditLimit
 from node.web.readiness import Readiness
+from node.web.words import Words, is_raised, moment, number, pretty
 
 ROWS_SHOWN = 200
 INSTANCES_SHOWN = 100
@@ -54,24 +55,27 @@ class Board:
     flag_times: Sequence[int]
 
 
-def environment(notices: Sequence[str]) -> jinja2.Environment:
-    """Templates with everything escaped; a name a page does not know is an error."""
+def environment(notices: Sequence[str], words: Words) -> jinja2.Environment:
+    """Templates with everything escaped, in the language of ``words``; a name a page does not know is an error."""
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("node.web"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.i18n"],
     )
-    made.filters |= {"duration": words.duration, "clock": words.clock, "moment": words.moment, "json": words.pretty}
+    # The extension of Jinja that puts these two methods there declares them nowhere.
+    translated: Any = made
+    translated.install_gettext_callables(words.gettext, words.ngettext, newstyle=True)
+    made.filters |= {"duration": words.duration, "clock": words.clock, "moment": moment, "json": pretty}
     made.globals |= {
-        "version": __version__, "notices": tuple(notices), "words": words, "Presence": Presence, "Show": Show,
-        "EntryState": EntryState, "Priority": Priority, "DEMO_NOTICE": DEMO_NOTICE,
+        "version": __version__, "notices": tuple(notices), "words": words, "number": number, "Presence": Presence,
+        "Show": Show, "EntryState": EntryState, "Priority": Priority, "DEMO_NOTICE": DEMO_NOTICE,
     }
     return made
 
 
-def router(engine: sa.Engine, data_dir: Path, readiness: Readiness, notices: Sequence[str]) -> APIRouter:
+def router(engine: sa.Engine, data_dir: Path, readiness: Readiness, notices: Sequence[str], words: Words) -> APIRouter:
     """``/``, ``/studies/{uid}``, ``/audit`` and ``/operations``."""
     routes = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
-    templates = environment(notices)
+    templates = environment(notices, words)
 
     def page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
         return HTMLResponse(templates.get_template(template).render(**values), status_code=status)
@@ -124,7 +128,7 @@ def read_board(connection: sa.Connection, now: float, show: Show, hours: int) ->
     older = connection.execute(
         sa.select(sa.func.count()).select_from(worklist_entry).where(worklist_entry.c.waiting_since <= since)
     ).scalar_one()
-    raised = [entry for entry in recent if words.is_raised(entry)]
+    raised = [entry for entry in recent if is_raised(entry)]
     without_ai = [entry for entry in recent if entry.state in worklist.WITHOUT_AI]
     chosen = {Show.ALL: recent, Show.RAISED: raised, Show.WITHOUT_AI: without_ai}[show]
     shown = [entry.study_instance_uid for entry in chosen[:ROWS_SHOWN]]

@@ -55,6 +55,16 @@ def test_a_quiet_series_is_flagged_by_a_few_slices_and_confirmed_by_more(make: M
     assert "8 of 40 slices of the main acquisition were analysed, evenly spread." in node.dossier(STUDY)["remarks"]
 
 
+def test_series_besides_the_main_acquisition_are_told_as_not_analysed(make: Make) -> None:
+    node = make()
+    other = slices(31, 33, SeriesInstanceUID=f"{STUDY}.8", SeriesNumber="8")
+    node.evaluate(*slices(1, 20), *other)
+    notes = node.dossier(STUDY)
+    assert (notes["images"]["series"], notes["images"]["series_evaluated"]) == (2, 1)
+    assert "1 of 2 series were analysed." in notes["remarks"]
+    assert all("1 of 2 series were analysed." in one.to_json() for one in node.reports(STUDY))
+
+
 def test_what_changed_is_shown_when_the_result_is_confirmed(make: Make) -> None:
     node = make()
     node.triage.by_image = {f"{STUDY}.20": {"pneumothorax": 0.9}, f"{STUDY}.1": {"edema": 0.5}}

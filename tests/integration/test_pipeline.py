@@ -129,9 +129,9 @@ def test_one_image_of_another_kind_is_left_out_and_named(node: StraightNode) -> 
     reason = "looks like a knee radiograph, not a chest radiograph"
     assert (entry.state, entry.priority) == (EntryState.CONFIRMED, Priority.HIGH)
     notes = node.dossier(STUDY)
-    assert notes["images"] == {"received": 2, "evaluated": 1, "decisive": f"{STUDY}.1", "decisive_frame": 1,
-                               "aggregate": "max",
-                               "not_evaluated": {f"{STUDY}.2": reason}}
+    assert notes["images"] == {
+        "received": 2, "evaluated": 1, "instances_evaluated": 1, "series": 1, "series_evaluated": 1,
+        "decisive": f"{STUDY}.1", "decisive_frame": 1, "aggregate": "max", "not_evaluated": {f"{STUDY}.2": reason}}
     assert f"1 of 2 images were not evaluated: {reason}." in notes["remarks"]
     for one in node.reports(STUDY):
         assert f"{STUDY}.2" not in one.to_json()

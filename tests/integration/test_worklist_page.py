@@ -78,9 +78,13 @@ def fill(engine: sa.Engine) -> None:
     add(engine, f"{root}1", 12, {
         **text, "ai_priority": Priority.STAT, "dossier": {
             "impression": "Left pneumothorax.\nSmall left pleural effusion.", "recommendation": "Read now.",
-            "remarks": ["Age is unknown; the models were trained on adults."], "guardrails": {"view": "pass"}},
+            "remarks": ["Age is unknown; the models were trained on adults."], "guardrails": {"view": "pass"},
+            "images": {"received": 2, "evaluated": 1, "instances_evaluated": 1, "series": 2, "series_evaluated": 1,
+                       "decisive": f"{root}1.1.1", "decisive_frame": 1, "aggregate": "max",
+                       "not_evaluated": {f"{root}1.2.1": "view LATERAL is not one of PA, AP"}}},
         "findings": [
-            finding("Pneumothorax", Presence.PRESENT, 0.93, Side.LEFT, certainty=Certainty.PROBABLE, agreed=True),
+            finding("Pneumothorax", Presence.PRESENT, 0.93, Side.LEFT, certainty=Certainty.PROBABLE, agreed=True,
+                    names={"en": "Pneumothorax", "ko": "기흉"}),
             finding("Pleural effusion", Presence.PRESENT, 0.74, Side.LEFT, agreed=False), *NEGATIVE[1:]],
     }, accession_number="A2025-00417", patient_id="4471-02")
     add(engine, f"{root}2", 31, order_priority=int(Priority.STAT), accession_number="A2025-00409", patient_id="8820-11")
@@ -240,6 +244,31 @@ def test_the_dossier_page_shows_findings_text_and_delivery(server: WebServer, tm
     shown = document(server, tmp_path, "/studies/2.25.1764213900.1")
     for part in ("Left pneumothorax.", "Draft text, not verified", "committed", "DX_ROOM_2", "score .74"):
         assert part in shown
+
+
+def test_the_dossier_page_says_how_many_images_were_analysed_and_which_decided(
+    server: WebServer, tmp_path: Path
+) -> None:
+    shown = document(server, tmp_path, "/studies/2.25.1764213900.1")
+    assert "Analysed: 1 of 2 instances (images: 1), 1 of 2 series" in shown
+    assert "Decisive image: <bdi>2.25.1764213900.1.1.1</bdi>" in shown
+    assert "Not analysed: 1, <bdi>view LATERAL is not one of PA, AP</bdi>" in shown
+    assert "<bdi>2.25.1764213900.1.2.1</bdi>" in shown
+
+
+def test_the_pages_are_in_the_language_of_the_node(engine: sa.Engine, tmp_path: Path) -> None:
+    fill(engine)
+    server = serve(create_app(engine, tmp_path, lambda: (True, {}), language="ko"), "127.0.0.1", 0)
+    try:
+        board = document(server, tmp_path)
+        dossier = document(server, tmp_path, "/studies/2.25.1764213900.1")
+    finally:
+        server.stop()
+    assert '<html lang="ko">' in board and DEMO_NOTICE in board
+    for part in ("기흉", "좌측", "점수 .93 (.71부터 표시)", "오더 일반", "작업 목록", "실시간, ", "표시되지 않음"):
+        assert part in board
+    for part in ("기흉", "인스턴스 2개 중 1개(영상 1장)", "분석되지 않음: 1", "판정 근거 영상"):
+        assert part in dossier
 
 
 def test_a_new_study_appears_without_a_reload(

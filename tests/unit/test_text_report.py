@@ -92,6 +92,17 @@ def test_korean_is_told_in_korean() -> None:
     assert checks.check(report, source) == ()
 
 
+def test_a_finding_has_its_korean_name_in_a_korean_report() -> None:
+    source = small_cr()
+    result = result_for(source)
+    first, *others = result.findings
+    named = replace(result, findings=(replace(first, names={"en": "Effusion", "ko": "흉수"}), *others))
+    report = text_report.build(named, source, [source], identity_for(named, language="ko"))
+    said = sentences(report)
+    assert said[1].startswith("흉수: 표시됨; 우측") and "AI가 표시한 소견: 흉수 (우측)." in said
+    assert checks.check(report, source) == ()
+
+
 def test_the_procedure_is_a_chest_radiograph_only_where_the_header_says_so(head: Dataset) -> None:
     assert text_report.procedure(head) is Code.CHEST_RADIOGRAPH
     assert text_report.procedure(small_cr()) is Code.IMAGING_PROCEDURE

@@ -9,8 +9,9 @@ let wanted = false;
 let freshAt = new Date();
 
 function say(isLive) {
-  const at = freshAt.toLocaleTimeString();
-  connection.textContent = isLive ? `live, ${at}` : `Connection lost. This list is from ${at}.`;
+  const at = freshAt.toLocaleTimeString(document.documentElement.lang);
+  const said = isLive ? connection.dataset.live : connection.dataset.lost;
+  connection.textContent = said.replace("{time}", at);
   connection.classList.toggle("lost", !isLive);
   document.body.classList.toggle("stale", !isLive);
 }
