@@ -97,9 +97,12 @@ def handle_requested(event: Event, gate: Gate, record: Record) -> None:
     if isinstance(answer, Admitted):
         event.assoc.may_store = answer.may_store
         return
-    event.assoc.acse.send_reject(*answer.reason.value)
-    _note("association.rejected", Identity.of(event.assoc), record, reason=answer.text, rejection=answer.reason.name)
-    event.assoc.kill()  # waits until the rejection is out; the connection is closed after this handler
+    try:
+        event.assoc.acse.send_reject(*answer.reason.value)
+        why = {"reason": answer.text, "rejection": answer.reason.name}
+        _note("association.rejected", Identity.of(event.assoc), record, **why)
+    finally:  # pynetdicom logs what a handler raises and goes on with the association
+        event.assoc.kill()  # waits until the rejection is out; the connection is closed after this handler
 
 
 def _answer(association: Association, gate: Gate) -> Admitted | Rejection:
@@ -107,7 +110,7 @@ def _answer(association: Association, gate: Gate) -> Admitted | Rejection:
         caller = Caller.asking(association)
         association.certificate = caller.certificate
         return gate.enter(caller, association.is_alive)
-    except Exception:  # pynetdicom would log it and let the caller in
+    except Exception:  # the handler edge: pynetdicom would log it and let the caller in
         log.exception("Nobody could decide about an association", extra={"action": "association.undecided"})
         return Rejection(reason=Reason.NO_REASON_GIVEN, text="the node failed to decide; see its log")
 

@@ -221,7 +221,7 @@ def answer(service: str, work: Callable[[], object]) -> Status:
         return _failed(service, refusal.status, refusal)
     except NodeError as error:
         return _failed(service, status_of(error), error)
-    except Exception:
+    except Exception:  # the handler edge
         log.exception("%s failed in a way nobody expected", service, extra={"action": "dimse.failed"})
         return Status.PROCESSING_FAILURE
     return Status.SUCCESS

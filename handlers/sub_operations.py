@@ -7,7 +7,6 @@ pynetdicom's own way names this node as the Move Originator where PS3.7 9.1.1.1 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -24,8 +23,6 @@ from pynetdicom.service_class import ServiceClass
 
 from handlers.statuses import Status
 from node.domain import StoreOutcome
-
-log = logging.getLogger(__name__)
 
 LONGEST_LIST = 65534 // 65
 """UIDs that fit into one element with a length of 16 bits, 64 characters and a backslash each."""
@@ -105,11 +102,9 @@ class RetrievingAssociation(Association):  # type: ignore[misc]
         self._is_paused = True  # this thread waits for answers to C-STORE itself
         try:
             RetrieveService(self).SCP(msg, context)
-        except Exception:
-            log.exception("%s ended with an error", msg.msg_type, extra={"action": "dimse.failed"})
-            self.abort()
-        self._is_paused = False
-        self.dimse.cancel_req = {}
+        finally:  # what it raises ends the association, at the edge of its thread
+            self._is_paused = False
+            self.dimse.cancel_req = {}
 
 
 def _response(req: C_GET | C_MOVE, context: PresentationContext, answer: Progress) -> C_GET | C_MOVE:

@@ -6,6 +6,7 @@ import io
 import os
 import tempfile
 import zlib
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -111,37 +112,37 @@ class StoredImage:
 
 def opened(path: Path) -> StoredImage:
     """Read the head of ``path`` and find its pixel data. Raises what pydicom raises."""
-    file: BinaryIO = path.open("rb")
-    try:
+    with ExitStack() as opening:  # closes what is open, unless the image takes it over
+        file: BinaryIO = opening.enter_context(path.open("rb"))
         read_preamble(file, force=False)
         meta = _read_file_meta_info(file)
         if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-            file, deflated = _inflated(file), file
-            deflated.close()
+            with file:
+                file = opening.enter_context(_inflated(file))
             head = _inflated_head(file, meta)
         else:
             file.seek(0)
             head = dcmread(file, stop_before_pixels=True, defer_size=LARGEST_KEPT)
-        return StoredImage(path=path, head=head, file=file, pixels=_pixel_element(file, head))
-    except BaseException:
-        file.close()
-        raise
+        image = StoredImage(path=path, head=head, file=file, pixels=_pixel_element(file, head))
+        opening.pop_all()
+        return image
 
 
 def _inflated(file: BinaryIO) -> BinaryIO:
     """The data set of a deflated file (PS3.5 section A.5) in a nameless file, never whole in memory."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    plain = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 (it lives as long as the image)
-    data = file.read(CHUNK)
-    while data and not inflater.eof and plain.tell() <= LARGEST_INFLATED:
-        plain.write(inflater.decompress(data, CHUNK))
-        data = inflater.unconsumed_tail or file.read(CHUNK)
-    if not inflater.eof:
-        plain.close()
-        raise ValueError(f"the deflated data set is cut off or inflates to more than {LARGEST_INFLATED} bytes")
-    plain.flush()
-    plain.seek(0)
-    return plain
+    with ExitStack() as opening:
+        plain = cast(BinaryIO, opening.enter_context(tempfile.TemporaryFile()))
+        data = file.read(CHUNK)
+        while data and not inflater.eof and plain.tell() <= LARGEST_INFLATED:
+            plain.write(inflater.decompress(data, CHUNK))
+            data = inflater.unconsumed_tail or file.read(CHUNK)
+        if not inflater.eof:
+            raise ValueError(f"the deflated data set is cut off or inflates to more than {LARGEST_INFLATED} bytes")
+        plain.flush()
+        plain.seek(0)
+        opening.pop_all()
+        return plain
 
 
 def _inflated_head(plain: BinaryIO, meta: FileMetaDataset) -> Dataset:

@@ -189,10 +189,9 @@ class BatchedTriage:
                 square = self._prepare(image)
                 answers.append(self._batcher.submit(square, priority, acquired_at=acquired_at, sender=sender))
             return [answer.result() for answer in answers]
-        except BaseException:
+        finally:
             for answer in answers:
-                answer.cancel()
-            raise
+                answer.cancel()  # of what is left where one failed; to an answer that came it does nothing
 
     def close(self) -> None:
         """Answer what is queued and stop."""

@@ -121,7 +121,7 @@ class Commitments:
                 errand()
             except NodeError as error:
                 log.warning("storage commitment: %s", error, extra={"action": "commitment.retry"})
-            except Exception:  # the worker loop's edge: what is not told here is told by the clerk
+            except Exception:  # the worker loop's edge: one report that fails keeps no other; the clerk tells it
                 log.exception("storage commitment: a report failed", extra={"action": "commitment.error"})
 
     def stop(self) -> None:
@@ -144,11 +144,18 @@ class Commitments:
         with transaction(self._engine) as connection:
             claimed = claim(connection, free, CLAIM_SECONDS)
         for name, key, verdict in claimed:
-            here = self._open.get(name)
-            if here is None or here.told is not None:
-                continue  # one report at a time; the next turn claims the other one again
-            if _send(here.association, verdict):
-                here.told, here.until = key, at + ANSWER_SECONDS
+            self._report(name, key, verdict)
+
+    def _report(self, name: str, key: RequestKey, verdict: CommitmentVerdict) -> None:
+        here = self._open.get(name)
+        if here is None or here.told is not None:
+            return  # one report at a time; the next turn claims the other one again
+        sent = False
+        try:
+            sent = _send(here.association, verdict)
+        finally:  # also where sending raises: an association that cannot be told must not be claimed for again
+            if sent:
+                here.told, here.until = key, time.monotonic() + ANSWER_SECONDS
             else:
                 self._end(name)
 

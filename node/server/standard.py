@@ -25,7 +25,7 @@ class StandardUpperLayer(DULServiceProvider):  # type: ignore[misc]
         """As the base."""
         try:
             super().run()
-        except Exception:
+        except Exception:  # the edge of this thread: pynetdicom's state machine raises whatever it trips over
             log.exception("What came on association %s cannot be worked on", self.assoc.name,
                           extra={"action": "association.failed"})
             self.kill_dul()
@@ -42,7 +42,7 @@ class StandardAssociation(RetrievingAssociation):
         """As the base. What nobody expected ends this association and no other."""
         try:
             super().run()
-        except Exception:
+        except Exception:  # the edge of this thread: pynetdicom and services of other classes raise what they like
             log.exception("Association %s ends with an error", self.name, extra={"action": "association.failed"})
             self.abort()
             self.kill()

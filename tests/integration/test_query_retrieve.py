@@ -418,6 +418,20 @@ def test_a_move_ends_when_nobody_waits_for_it(node: Receiver, destination: int, 
     assert (answered["completed"], answered["remaining"], stored) == (1, 1, [1])
 
 
+@both_engines
+def test_a_retrieve_that_fails_in_a_way_nobody_expected_ends_its_association_and_no_other(node: Receiver) -> None:
+    def broken(_: evt.Event) -> None:
+        raise RuntimeError("not one of the node's errors")
+
+    with associated(node, build_context(FIND)) as other:
+        association = AE("VIEWER").associate("127.0.0.1", node.port, [build_context(GET)], ae_title="AINODE")
+        for served in node.server._entity.active_associations:
+            served.bind(evt.EVT_C_GET, broken)
+        list(association.send_c_get(identifier(**STUDY), GET))
+        wait_until(lambda: association.is_aborted, 30, "the abort")
+        assert len(list(other.send_c_find(identifier(**STUDY), FIND))) == 2
+
+
 def test_demo_results_do_not_go_to_another_machine(sqlite: sa.Engine, data_dir: Path) -> None:
     """192.0.2.1 is never called: nothing may go there."""
     shelf = Shelf(sqlite, data_dir)

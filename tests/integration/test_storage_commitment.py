@@ -225,6 +225,21 @@ def test_a_report_that_waits_for_an_association_goes_on_a_new_one_when_that_ends
     assert [told.same for told in sender.told] == [False]
 
 
+def test_a_sender_whose_association_fails_while_it_is_told_is_told_on_a_new_one(
+    simple: RelayNode, archive: SmallPacs, sender: Sender
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("not one of the node's errors")
+
+    instances = stored(simple, archive, "1.2.3.4")
+    with sender.association(simple.port) as association:
+        Sender.ask_on(association, TRANSACTION, instances)
+        for served in simple.node.server._entity.active_associations:
+            served.dimse.send_msg = broken
+        simple.until(lambda: simple.state() == "reported")
+    assert [told.same for told in sender.told] == [False]
+
+
 # An archive that does not do its part.
 
 

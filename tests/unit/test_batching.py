@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from node.errors import DeviceFull, DeviceLost, NodeError
-from node.inference.batching import MicroBatcher
+from node.inference.batching import BatchedTriage, MicroBatcher
 
 
 class Doubler:
@@ -27,6 +27,18 @@ class Doubler:
         if any(item < 0 for item in items):
             raise ValueError(f"negative in {items}")
         return lambda: [2 * item for item in items]
+
+
+class Model(Doubler):
+    """Takes numbers for images, and cannot prepare negative ones."""
+
+    prompt_set = identity = operating_points = shadow_reason = unvalidated = takes = None
+
+    @staticmethod
+    def prepare(image: int) -> int:
+        if image < 0:
+            raise ValueError(f"{image} is negative")
+        return image
 
 
 @contextmanager
@@ -155,3 +167,12 @@ def test_closing_answers_what_waits_and_takes_no_more() -> None:
     assert waiting.result(0) == 8
     with pytest.raises(RuntimeError, match="closed"):
         running.submit(1, 50)
+
+
+def test_what_waits_for_a_caller_that_failed_is_not_scored() -> None:
+    model = Model()
+    batched = BatchedTriage(model)
+    with busy(batched._batcher, model), pytest.raises(ValueError, match="-1 is negative"):
+        batched.scored([1, -1])
+    batched.close()
+    assert model.batches == [[0]]

@@ -114,6 +114,17 @@ def test_a_frame_that_never_arrived_is_named(tmp_path: Path) -> None:
             frame(stored, 5)
 
 
+@pytest.mark.parametrize("cut", [100, -20], ids=["in the preamble", "in the deflated data set"])
+def test_a_file_that_cannot_be_read_is_not_left_open(tmp_path: Path, cut: int) -> None:
+    whole = write(radiograph(STACK[0]), tmp_path / "whole.dcm", DeflatedExplicitVRLittleEndian).read_bytes()
+    broken = tmp_path / "broken.dcm"
+    broken.write_bytes(whole[:cut])
+    before = set(Path("/proc/self/fd").iterdir())
+    with pytest.raises(Undecodable) as failed:
+        load(broken)
+    assert (failed.tb is not None, set(Path("/proc/self/fd").iterdir())) == (True, before)
+
+
 @pytest.mark.parametrize("deflated", [False, True])
 def test_a_large_multi_frame_is_never_whole_in_memory(tmp_path: Path, deflated: bool) -> None:
     ramp = np.arange(512 * 512, dtype=np.uint16).reshape(512, 512) % 4096
