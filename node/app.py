@@ -285,6 +285,7 @@ def load_models(config: Config) -> Models:
     Raises:
         ModelUnavailable: naming the path or hub id, and what to do.
     """
+    from node.inference.backends import opened
     from node.inference.medgemma import MedGemma
     from node.inference.prompt_sets import load_findings_prompt
     from node.inference.torch_runtime import set_threads
@@ -294,7 +295,8 @@ def load_models(config: Config) -> Models:
     triage, refused = _load_triage(config, cache)
     findings: dict[str, FindingsModel] = {}
     if models.findings.backend != "none":
-        findings = {name: MedGemma.load(models.findings, load_findings_prompt(name), cache_dir=cache)
+        backend = opened(models.findings, cache, os.environ)
+        findings = {name: MedGemma(backend, load_findings_prompt(name))
                     for name in {section.findings_prompt for section in config.pipelines}}
     for name, model in triage.items():
         if not model.operating_points:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from node import audit, network_checks, schema
-from node.config import Config, Destination
+from node.config import Config, Destination, FindingsModelSection
 from node.database import connect
 from node.dicom_client import DicomClient
 from node.domain import AuditEvent, IntendedUse, PromptSet
@@ -19,7 +20,7 @@ from node.errors import NodeError, PeerRefused, PromptSetRefused, StorageError
 from node.housekeeping.consistency import Findings, StoreCheck
 from node.housekeeping.recovery import Recovery
 from node.inference import operating_points
-from node.inference.checkpoints import ModelKind, manifest, resolve_checkpoint
+from node.inference.checkpoints import ModelKind, lies_here, manifest, resolve_checkpoint
 from node.inference.identity import scorer_sha256
 from node.inference.prompt_sets import load_findings_prompt, load_prompt_set
 from node.intake import Intake
@@ -48,9 +49,10 @@ class Line:
 
 
 def checkpoints(config: Config) -> list[Path]:
-    """The folder of every configured model. Raises ModelUnavailable when one is not there."""
+    """The folder of every configured model that is on this machine. Raises ModelUnavailable when one is not there."""
     found = [resolve_checkpoint(config.models.triage.checkpoint, ModelKind.TRIAGE)]
-    if config.models.findings.backend != "none":
+    findings = config.models.findings
+    if findings.backend == "transformers" or (findings.backend == "openai" and lies_here(findings.checkpoint)):
         found.append(resolve_checkpoint(config.models.findings.checkpoint, ModelKind.FINDINGS))
     return found
 
@@ -226,10 +228,23 @@ def _self_test(config: Config, directory: Path, prompt_set: PromptSet, scorer: s
 def _findings(config: Config) -> str:
     if config.models.findings.backend == "none":
         return "off: no findings are written"
-    directory = resolve_checkpoint(config.models.findings.checkpoint, ModelKind.FINDINGS)
     for name in {section.findings_prompt for section in config.pipelines}:
         load_findings_prompt(name)
+    if config.models.findings.backend == "openai":
+        return _model_server(config.models.findings)
+    directory = resolve_checkpoint(config.models.findings.checkpoint, ModelKind.FINDINGS)
     return f"{directory} ({_whose(manifest(directory).demo)})"
+
+
+def _model_server(section: FindingsModelSection) -> str:
+    """What the server is able to do, asked now; and where pictures of patients would go."""
+    from node.inference.openai_chat import OpenAIChat
+
+    model = OpenAIChat.of(section, os.environ)
+    told = f"{section.url}, {model.name}: {model.abilities} ({_whose(model.demo)})"
+    if not model.local and section.url.startswith("http:"):
+        told += "; WARNING: pictures of patients leave this machine unencrypted; use https"
+    return told
 
 
 def _whose(demo: bool) -> str:

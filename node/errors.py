@@ -20,6 +20,8 @@
     ├── ReportInvalid               not retried: an object failed its checks and must not leave
     ├── DeviceFull                  retried: the accelerator has no memory left, even for one image
     ├── DeviceLost                  retried, in a new process: the accelerator does not work any more in this one
+    ├── ModelServerError            retried: a model server could not be reached, was too slow or is overloaded
+    │   └── ModelServerRefused      not retried: the server says that this request will never do
     ├── StorageError                retried: the disk or the database refused
     │   └── OutOfSpace              retried by the sender: less than ``receive.min_free_disk_mb`` is left
     └── PeerError                   retried: a DICOM peer could not be reached or refused for now
@@ -106,6 +108,18 @@ class DeviceLost(NodeError):
     """The accelerator failed in a way that only a new process mends, such as a device-side assertion."""
 
     retryable = True
+
+
+class ModelServerError(NodeError):
+    """The model server was away, too slow, overloaded, or answered with something that is no answer."""
+
+    retryable = True
+
+
+class ModelServerRefused(ModelServerError):
+    """The model server refuses this request as it is: key, model name, or more than it takes."""
+
+    retryable = False
 
 
 class StorageError(NodeError):

@@ -41,6 +41,12 @@ def is_name(host: str) -> bool:
     return host not in ANY and "/" not in host and address_of(host) is None
 
 
+def is_loopback(host: str) -> bool:
+    """Whether nothing but this machine reaches, or is, ``host``."""
+    address = address_of(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
 def lookup(name: str) -> frozenset[Address]:
     """Addresses of a host by the system's resolver, which may take many seconds. Raises OSError."""
     found = (address_of(str(info[4][0])) for info in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM))

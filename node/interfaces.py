@@ -11,17 +11,21 @@ import sqlalchemy as sa
 from node.config import Destination
 from node.domain import (
     JSON,
+    Abilities,
     CommitmentReport,
     CommitmentVerdict,
     Findings,
     FindingsPrompt,
     ImageScore,
+    Likelihood,
     ModelIdentity,
     ModelImage,
     OperatingPoint,
     Priority,
     PromptSet,
+    Question,
     Relevance,
+    Reply,
     StoreOutcome,
 )
 
@@ -80,13 +84,62 @@ class FindingsModel(Protocol):
     """Describes the images of one study in words (MedGemma and its like)."""
 
     prompt: FindingsPrompt
-    identity: ModelIdentity
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Who speaks: the model with this prompt."""
+        ...
 
     def describe(self, images: Sequence[ModelImage]) -> Findings:
         """One validated answer.
 
         Raises:
             ModelOutputError: the answer is empty, truncated or invalid, also after one retry.
+            NotAuthorised: an image may not leave this machine.
+            ModelServerError: the model's server gave no answer, also after some tries.
+        """
+        ...
+
+
+class VisionLanguageModel(Protocol):
+    """Writes text about images: what a findings model asks, in this process or on a server. Thread-safe.
+
+    The same question has the same reply, whatever else is asked at the same time.
+    """
+
+    #: Name of the checkpoint or of the served model, for messages.
+    name: str
+
+    @property
+    def abilities(self) -> Abilities:
+        """What it is able to do. Raises ModelServerError."""
+        ...
+
+    def prepare(self, json_schema: JSON) -> None:
+        """Do now what the first question with this schema would have to wait for."""
+        ...
+
+    def identity(self, prompt_sha256: str) -> ModelIdentity:
+        """Who speaks when it is asked by a prompt file of this digest (hex)."""
+        ...
+
+    def ask(self, question: Question) -> Reply:
+        """What it writes, not validated.
+
+        Raises:
+            Undecodable: an image is not a uint8 RGB square.
+            NotAuthorised: an image may not leave this machine.
+            ModelOutputError: the question is longer than what the model can read.
+            ModelServerError: the server gave no reply, also after some tries.
+            DeviceFull, DeviceLost: the accelerator could not do it.
+        """
+        ...
+
+    def likelihood_of_yes(self, question: Question) -> Likelihood:
+        """How likely it would begin its reply with yes rather than with no; from one forward pass, nothing is written.
+
+        Raises: as :meth:`ask`.
+            ModelOutputError: it cannot tell; see ``abilities.logprobs``.
         """
         ...
 

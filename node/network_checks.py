@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from node.config import Config, Peer, ReceiveTLS
 from node.errors import ConfigurationError
-from node.hosts import ANY, HostNames, address_of, is_name
+from node.hosts import ANY, HostNames, is_loopback, is_name
 from node.tls import Certificate, authority_expiry, own_certificate, server_context
 
 UNSPECIFIED = ("0.0.0.0", "::", "")
@@ -45,12 +45,6 @@ def _warning(setting: str, text: str) -> Remark:
 
 def _problem(setting: str, text: str) -> Remark:
     return Remark(setting=setting, problem=True, text=text)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether nothing but this machine reaches, or is, ``host``."""
-    address = address_of(host)
-    return host == "localhost" or (address is not None and address.is_loopback)
 
 
 def _open_to_all(config: Config) -> Iterator[Remark]:

@@ -5,7 +5,14 @@ default written here, and ``config.yaml`` states the same defaults. Relative pat
 relative to the configuration file.
 """
 
-from node.config.analysis import FindingsModelSection, Match, ModelsSection, PipelineSection, TriageModelSection
+from node.config.analysis import (
+    FindingsModelSection,
+    Match,
+    ModelServer,
+    ModelsSection,
+    PipelineSection,
+    TriageModelSection,
+)
 from node.config.delivery import Callback, DeliverySection, Destination, ReportsSection
 from node.config.installation import (
     AuditSection,
@@ -21,7 +28,7 @@ from node.config.settings import Config
 
 __all__ = [
     "AuditSection", "Callback", "CommitmentSCP", "Config", "DatabaseSection", "DeliverySection", "Destination",
-    "FindingsModelSection", "Match", "ModelsSection", "NodeSection", "Peer", "PipelineSection", "ReceiveSection",
-    "ReceiveTLS", "ReportsSection", "RetentionSection", "StudySection", "StudySource", "TriageModelSection",
-    "WebSection", "WorklistSection", "load", "names_a_file",
+    "FindingsModelSection", "Match", "ModelServer", "ModelsSection", "NodeSection", "Peer", "PipelineSection",
+    "ReceiveSection", "ReceiveTLS", "ReportsSection", "RetentionSection", "StudySection", "StudySource",
+    "TriageModelSection", "WebSection", "WorklistSection", "load", "names_a_file",
 ]

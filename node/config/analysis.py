@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from node.config.section import Section
 from node.domain import ReportKind
@@ -23,14 +23,40 @@ class TriageModelSection(Section):
     operating_points: Path | None = None
 
 
-class FindingsModelSection(Section):
-    """The MedGemma checkpoint; ``none`` turns findings off."""
+class ModelServer(Section):
+    """How the model server of ``models.findings.url`` is used. A key is never written here, only where it lies."""
 
-    backend: Literal["transformers", "none"] = "transformers"
+    trusted: bool = False
+    api_key_env: str = Field("", pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")
+    api_key_file: Path | None = None
+    ca: Path | None = None
+    image_side: int = Field(0, ge=0, le=4096)
+    timeout_seconds: float = Field(120.0, gt=0)
+    tries: int = Field(3, ge=1, le=10)
+
+    @model_validator(mode="after")
+    def one_key(self) -> ModelServer:
+        if self.api_key_env and self.api_key_file:
+            raise ValueError("api_key_env and api_key_file cannot both be set")
+        return self
+
+
+class FindingsModelSection(Section):
+    """The MedGemma checkpoint, in this process or on a server; ``none`` turns findings off."""
+
+    backend: Literal["transformers", "openai", "none"] = "transformers"
     checkpoint: str = "demo"
-    url: str = ""
+    url: str = Field("", pattern=r"^(https?://[^/?#@\s]+(/[^?#@\s]*)?)?$")
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    quantization: Literal["none", "8bit", "4bit"] = "none"
+    server: ModelServer = ModelServer()
+
+    @model_validator(mode="after")
+    def server_is_named(self) -> FindingsModelSection:
+        if self.backend == "openai" and not self.url:
+            raise ValueError("backend openai needs url, such as http://127.0.0.1:8000/v1")
+        return self
 
 
 class ModelsSection(Section):

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from node.config.analysis import FindingsModelSection
 from node.config.installation import DatabaseSection
 from node.config.settings import Config
 from node.errors import ConfigurationError
@@ -79,8 +80,7 @@ def _anchored(config: Config, base: Path) -> Config:
         "triage": config.models.triage.model_copy(update={
             "checkpoint": _checkpoint(config.models.triage.checkpoint, base),
             "operating_points": _folder(config.models.triage.operating_points, base)}),
-        "findings": config.models.findings.model_copy(
-            update={"checkpoint": _checkpoint(config.models.findings.checkpoint, base)}),
+        "findings": _findings(config.models.findings, base),
     })
     pipelines = tuple(
         one.model_copy(update={"prompt_set": _prompts(one.prompt_set, base),
@@ -89,6 +89,13 @@ def _anchored(config: Config, base: Path) -> Config:
     database = DatabaseSection(url=url)
     return config.model_copy(update={
         "node": node, "database": database, "receive": receive, "models": models, "pipelines": pipelines})
+
+
+def _findings(section: FindingsModelSection, base: Path) -> FindingsModelSection:
+    server = section.server
+    files = {name: (base / value).resolve() for name in ("api_key_file", "ca") if (value := getattr(server, name))}
+    return section.model_copy(update={
+        "checkpoint": _checkpoint(section.checkpoint, base), "server": server.model_copy(update=files)})
 
 
 def _prompts(value: str, base: Path) -> str:

@@ -90,6 +90,7 @@ class ImageHead:
     requested_procedure_priority: str = ""
     instance_number: str = ""
     manufacturer: str = ""
+    burned_in_annotation: str = ""
     #: DeviceUID of every item of Contributing Equipment Sequence, and of the root.
     device_uids: tuple[str, ...] = ()
     #: Concept Name Code of an SR or KO document's root: (scheme, code), else ("", "").
@@ -111,7 +112,8 @@ class ModelImage:
     """One frame as a model sees it, before the model's own resize.
 
     ``pixels`` is uint8, shape (side, side, 3), zero-padded to square, head-up,
-    patient's left on image right where ``side_known``.
+    patient's left on image right where ``side_known``. ``may_identify`` says that the pixels themselves may name
+    the patient, which is assumed until somebody looked.
     """
 
     pixels: NDArray[np.uint8]
@@ -121,6 +123,7 @@ class ModelImage:
     frame: int = 1
     side_known: bool = False
     transforms: tuple[Transform, ...] = ()
+    may_identify: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ class ModelIdentity:
     """Which model spoke. Two runs with equal ``sha256`` are the same device.
 
     ``sha256`` covers weights, processor, prompt set and operating points (hex);
-    ``device_uid`` is derived from it and names the device in every object.
+    ``device_uid`` is derived from it and names the device in every object. ``engine`` says in words what runs it.
     """
 
     name: str
@@ -23,6 +23,7 @@ class ModelIdentity:
     sha256: str
     device_uid: str
     demo: bool = False
+    engine: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -204,6 +204,7 @@ def _head(meta: DataSet, data: DataSet) -> ImageHead:
         requested_procedure_priority=_order_priority(data),
         instance_number=data.text(0x00200013),
         manufacturer=data.words(0x00080070),
+        burned_in_annotation=data.text(0x00280301),
         device_uids=_device_uids(data),
         document_title=data.code(0x0040A043),
         referenced_sop_instance_uids=tuple(_evidence(data)),

@@ -69,6 +69,23 @@ class Manifest:
     explain: RelevanceMethod = RelevanceMethod.OCCLUSION
 
 
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A model by the name its server knows it by, with what is known of it here."""
+
+    #: As it is asked for.
+    name: str
+    #: As it is shown: that of its manifest, where its checkpoint lies here too.
+    shown: str
+    version: str
+    demo: bool
+    #: Of the images it takes, in pixels.
+    side: int
+
+
+MEDGEMMA_SIDE = 896
+
+
 def _from_hub(hub_id: str, local_files_only: bool) -> str:
     return snapshot_download(hub_id, local_files_only=local_files_only, allow_patterns=list(_WANTED))
 
@@ -87,6 +104,35 @@ def resolve_checkpoint(checkpoint: str, kind: ModelKind, fetch: Fetch = _from_hu
         directory = _snapshot(checkpoint, kind, fetch)
     _check(directory, kind)
     return directory
+
+
+def lies_here(checkpoint: str) -> bool:
+    """If it is the shipped one or a directory of this machine, rather than a name."""
+    return checkpoint == DEMO or Path(checkpoint).is_dir()
+
+
+def served(checkpoint: str, kind: ModelKind) -> Served:
+    """What a server is asked for as ``checkpoint``: a directory, which is read if it is here too, or any other name.
+
+    Raises:
+        ModelUnavailable: the directory is here and unusable.
+    """
+    if not lies_here(checkpoint):
+        return Served(name=checkpoint, shown=checkpoint, version="", demo=False, side=MEDGEMMA_SIDE)
+    directory = resolve_checkpoint(checkpoint, kind)
+    told = manifest(directory)
+    return Served(name=str(directory), shown=told.name, version=told.version, demo=told.demo, side=_side(directory))
+
+
+def _side(directory: Path) -> int:
+    """That of its image processor, whose settings lie in one of two layouts."""
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        if (directory / name).is_file():
+            told = _json(directory / name)
+            size = told.get("image_processor", told).get("size", {}).get("height")
+            if isinstance(size, int):
+                return size
+    return MEDGEMMA_SIDE
 
 
 def manifest(directory: Path) -> Manifest:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from node.domain import ModelIdentity, OperatingPoint
-from node.inference.checkpoints import Manifest
+from node.inference.checkpoints import Manifest, Served
 from node.inference.operating_points import FILE, FOLDER
 
 #: Files of a checkpoint that do not change a score.
@@ -40,7 +40,9 @@ def scorer_sha256(checkpoint_dir: Path, prompt_sha256: str, cache_dir: Path | No
     return digest.hexdigest()
 
 
-def model_identity(manifest: Manifest, scorer: str, points: Mapping[str, OperatingPoint]) -> ModelIdentity:
+def model_identity(
+    manifest: Manifest, scorer: str, points: Mapping[str, OperatingPoint], engine: str = ""
+) -> ModelIdentity:
     """The device that speaks: a scorer with its operating points. Without a version its digest stands in."""
     sha256 = hashlib.sha256((scorer + canonical(points)).encode()).hexdigest()
     return ModelIdentity(
@@ -49,7 +51,15 @@ def model_identity(manifest: Manifest, scorer: str, points: Mapping[str, Operati
         sha256=sha256,
         device_uid=device_uid(sha256),
         demo=manifest.demo,
+        engine=engine,
     )
+
+
+def served_identity(model: Served, engine: str, prompt_sha256: str) -> ModelIdentity:
+    """A model on a server, whose weights nobody here can hash: its name as the server knows it, and the prompts."""
+    digest = hashlib.sha256(b"served\0" + model.name.encode() + b"\0" + bytes.fromhex(prompt_sha256)).hexdigest()
+    return ModelIdentity(name=model.shown, version=model.version or digest[:12], sha256=digest,
+                         device_uid=device_uid(digest), demo=model.demo, engine=engine)
 
 
 def canonical(points: Mapping[str, OperatingPoint]) -> str:

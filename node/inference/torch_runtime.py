@@ -87,19 +87,24 @@ def loading(directory: Path) -> Iterator[None]:
         raise ModelUnavailable(f"{directory}: cannot be loaded ({reason}); download the checkpoint again") from error
 
 
-def load_weights(model_class: Any, directory: Path, dtype: torch.dtype, device: torch.device) -> Any:
+def load_weights(
+    model_class: Any, directory: Path, dtype: torch.dtype, device: torch.device, **options: Any
+) -> Any:
     """A model for inference with every one of its weights taken from ``directory``.
+
+    ``options`` are those of ``from_pretrained``; with a ``device_map`` it says where the weights go.
 
     Raises:
         ModelUnavailable: the files are unusable, or leave a weight at its random start value.
     """
     with loading(directory):
         model, report = model_class.from_pretrained(
-            directory, dtype=dtype, local_files_only=True, output_loading_info=True
+            directory, dtype=dtype, local_files_only=True, output_loading_info=True, **options
         )
         if missing := sorted(report["missing_keys"]):
             raise ValueError(f"{len(missing)} weights are missing, the first is {missing[0]}")
-        return model.to(device).eval().requires_grad_(False)
+        placed = model if "device_map" in options else model.to(device)
+        return placed.eval().requires_grad_(False)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 Rules are data at the top of each module; nothing is evaluated. A reason is a sentence for the radiologist.
 """
 
+from node.routing.annotation import may_identify
 from node.routing.classes import IMAGE_FAMILIES, SECONDARY_CAPTURE, STORAGE, is_evidence, is_projection
 from node.routing.eligibility import decline, remarks
 from node.routing.lanes import lane, lane_by_date, order_priority
@@ -10,5 +11,5 @@ from node.routing.pipelines import pipeline_for
 
 __all__ = [
     "IMAGE_FAMILIES", "SECONDARY_CAPTURE", "STORAGE", "decline", "is_evidence", "is_projection", "lane",
-    "lane_by_date", "order_priority", "pipeline_for", "remarks",
+    "lane_by_date", "may_identify", "order_priority", "pipeline_for", "remarks",
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import sqlalchemy as sa
 
-from node import guardrails, worklist
+from node import guardrails, header, routing, worklist
 from node.domain import (
     DEMO_NOTICE,
     JSON,
@@ -16,12 +18,13 @@ from node.domain import (
     GuardrailOutcome,
     IntendedUse,
     ModelIdentity,
+    ModelImage,
     Priority,
     ReceivedInstance,
     ReportProfile,
     TriageResult,
 )
-from node.errors import ModelOutputError
+from node.errors import ModelOutputError, ModelServerError, NotAuthorised
 from node.inference import review
 from node.stages import selection
 from node.stages.analysis import evaluated
@@ -39,14 +42,22 @@ def findings(desk: Desk, ref: RunRef) -> JSON:
     model = desk.findings_models.get(desk.pipeline(state.results["plan"]["pipeline"]).findings_prompt)
     if model is None:
         return {"state": FindingsState.WITHHELD.value, "reason": "no findings model is configured"}
-    image = selection.image(desk.data_dir, *_decisive(state), desk.limits)
+    image = _shown(desk, state)
     try:
         answer = model.describe([image])
-    except ModelOutputError as error:
-        return {"state": FindingsState.FAILED.value, "reason": str(error),
-                "model": dump(ModelIdentity, model.identity)}
+    except (ModelOutputError, ModelServerError, NotAuthorised) as error:
+        told = FindingsState.WITHHELD if isinstance(error, NotAuthorised) else FindingsState.FAILED
+        return {"state": told.value, "reason": str(error), "model": dump(ModelIdentity, model.identity)}
     return {"state": FindingsState.DONE.value, "reason": "", "findings": dump(Findings, answer),
             "model": dump(ModelIdentity, model.identity), "side_known": image.side_known}
+
+
+def _shown(desk: Desk, state: RunState) -> ModelImage:
+    """The decisive image, with what its header says of names in the pixels."""
+    found, key = _decisive(state)
+    image = selection.image(desk.data_dir, found, key, desk.limits)
+    head = header.read(desk.data_dir / next(one.path for one in found if one.id == key.instance_id))
+    return replace(image, may_identify=routing.may_identify(head))
 
 
 def _decisive(state: RunState) -> tuple[list[ReceivedInstance], Key]:

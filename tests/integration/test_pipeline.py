@@ -27,7 +27,13 @@ from node.domain import (
     ReportState,
     Side,
 )
-from node.errors import ModelOutputError, StorageError
+from node.errors import (
+    ModelOutputError,
+    ModelServerError,
+    ModelServerRefused,
+    NotAuthorised,
+    StorageError,
+)
 from node.jobs import Jobs, Queue
 from node.observability import supervised_thread
 from node.timers import Clock
@@ -281,6 +287,20 @@ def test_a_findings_model_without_a_valid_answer_leaves_flag_and_report(node: St
     assert entry.delivery is DeliveryState.COMMITTED
     assert node.dossier(STUDY)["findings_reason"] == "the answer was cut off"
     assert any("triage stands alone" in remark for remark in node.dossier(STUDY)["remarks"])
+
+
+@pytest.mark.parametrize(("error", "state"), [
+    (ModelServerError("http://127.0.0.1:9: no answer within 120 s"), FindingsState.FAILED),
+    (ModelServerRefused("HTTP 404: no such model"), FindingsState.FAILED),
+    (NotAuthorised("its pixels may name the patient"), FindingsState.WITHHELD)])
+def test_a_model_server_that_gives_nothing_leaves_flag_and_report(
+    node: StraightNode, error: Exception, state: FindingsState
+) -> None:
+    node.findings.error = error
+    entry = node.evaluate(chest(STUDY))
+    assert (entry.ai_priority, entry.report_state) == (Priority.HIGH, ReportState.WRITTEN)
+    assert (entry.findings_state, node.dossier(STUDY)["findings_reason"]) == (state, str(error))
+    assert len(node.findings.calls) == 1
 
 
 def test_a_findings_model_that_breaks_leaves_flag_and_report_too(node: StraightNode) -> None:

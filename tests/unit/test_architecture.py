@@ -41,6 +41,7 @@ ONLY_IN = {
     "torch": ("node.inference.", "node.demo.train", "node.demo.evaluate", "node.demo.answers"),
     "transformers": ("node.inference.", "node.demo.train", "node.demo.evaluate", "node.demo.answers"),
     "xgrammar": ("node.inference.",),
+    "httpx2": ("node.inference.model_server",),
     "dbos": ("node.jobs",),
     "highdicom": ("sr_writer.",),
     "fastapi": ("node.web.",),

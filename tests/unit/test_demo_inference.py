@@ -10,6 +10,7 @@ from node.demo import vocabulary
 from node.demo.phantom import FINDINGS, Phantom, draw
 from node.domain import ModelImage, Presence
 from node.inference.answer import VOCABULARY, parse
+from node.inference.gemma import Gemma
 from node.inference.medgemma import MedGemma
 from node.inference.medsiglip import MedSigLIP
 from node.inference.prompt_sets import load_findings_prompt, load_prompt_set
@@ -82,6 +83,7 @@ def test_the_reader_was_taught_the_words_and_the_form_it_is_held_to() -> None:
 
 
 def test_the_longest_answer_fits_into_its_token_budget(reader: MedGemma) -> None:
+    model = Gemma.load(FindingsModelSection(device="cpu"))
     every = [vocabulary.Seen(finding=finding, side="right", certainty="definite") for finding in FINDINGS]
-    tokens = reader._processor.tokenizer(vocabulary.answer(every), add_special_tokens=False)["input_ids"]
+    tokens = model.prompt.tokenizer(vocabulary.answer(every), add_special_tokens=False)["input_ids"]
     assert len(tokens) < reader.prompt.max_new_tokens

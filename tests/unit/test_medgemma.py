@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,11 @@ import pytest
 import xgrammar
 
 from node.config import FindingsModelSection
-from node.domain import Certainty, Finding, FindingsPrompt, Presence, Side
-from node.errors import ModelOutputError, ModelUnavailable, NotEvaluable
+from node.domain import Certainty, Finding, FindingsPrompt, Presence, Question, Side
+from node.errors import ConfigurationError, ModelOutputError, ModelUnavailable, NotEvaluable
 from node.inference.answer import VOCABULARY, parse, schema, without_thought
-from node.inference.medgemma import Generated, MedGemma
+from node.inference.gemma import Gemma
+from node.inference.medgemma import MedGemma
 from node.interfaces import FindingsModel
 from tests.unit.tiny_models import ANSWER, SIDE, image
 
@@ -27,6 +29,10 @@ BLACK = replace(image(), pixels=np.zeros((SIDE, SIDE, 3), np.uint8))
 
 def load(directory: Path, prompt: FindingsPrompt) -> MedGemma:
     return MedGemma.load(FindingsModelSection(checkpoint=str(directory), device="cpu"), prompt)
+
+
+def gemma(directory: Path) -> Gemma:
+    return Gemma.load(FindingsModelSection(checkpoint=str(directory), device="cpu"))
 
 
 def test_what_the_model_writes_becomes_findings(medgemma_directory: Path, findings_prompt: FindingsPrompt) -> None:
@@ -44,7 +50,8 @@ def test_a_second_answer_is_not_bound_by_the_first(medgemma_directory: Path, fin
 
 
 def test_even_noise_is_held_to_the_form(medgemma_random: Path, findings_prompt: FindingsPrompt) -> None:
-    generated = load(medgemma_random, findings_prompt).generate([image()], 60)
+    model = load(medgemma_random, findings_prompt)
+    generated = model._model.ask(model.question([image()], 60))
     grammar = xgrammar.Grammar.from_json_schema(json.dumps(schema()), any_whitespace=False, separators=(",", ":"))
     info = xgrammar.TokenizerInfo([bytes([byte]) for byte in range(256)], stop_token_ids=[0])
     matcher = xgrammar.GrammarMatcher(xgrammar.GrammarCompiler(info).compile_grammar(grammar))
@@ -61,27 +68,39 @@ def test_an_answer_that_does_not_end_is_refused(medgemma_random: Path, findings_
 def test_a_truncated_answer_is_asked_for_again_with_twice_the_tokens(
     medgemma_directory: Path, findings_prompt: FindingsPrompt
 ) -> None:
-    model = load(medgemma_directory, findings_prompt)
-    needed = len(model._processor.tokenizer(ANSWER, add_special_tokens=False)["input_ids"]) + 1
-    short = load(medgemma_directory, replace(findings_prompt, max_new_tokens=needed - 1))
-    assert short.generate([BLACK], needed - 1) == Generated(text=ANSWER, truncated=True)
+    model = gemma(medgemma_directory)
+    needed = len(model.prompt.tokenizer(ANSWER, add_special_tokens=False)["input_ids"]) + 1
+    short = MedGemma(model, replace(findings_prompt, max_new_tokens=needed - 1))
+    reply = model.ask(short.question([BLACK], needed - 1))
+    assert (reply.text, reply.truncated, reply.cost.written) == (ANSWER, True, needed - 1)
     assert short.describe([BLACK]).findings == (EFFUSION,)
 
 
+def test_images_and_texts_are_read_in_their_order(medgemma_directory: Path) -> None:
+    model = gemma(medgemma_directory)
+    content = (BLACK, "SLICE", image(), "Report.")
+    asked = model.prompt.of(Question(content=content, system="Be brief.", max_new_tokens=1))
+    text = model.prompt.tokenizer.decode(asked.ids[0])
+    assert re.search(r"Be brief\..*<start_of_image>.*SLICE.*<start_of_image>.*Report\.", text, re.DOTALL)
+    assert asked.pixels is not None and len(asked.pixels) == 2
+
+
 def test_the_image_comes_before_the_instruction(medgemma_directory: Path, findings_prompt: FindingsPrompt) -> None:
-    model = load(medgemma_directory, replace(findings_prompt, system="Be brief."))
-    inputs = model._inputs([BLACK, image()])
-    text = model._processor.tokenizer.decode(inputs["input_ids"][0])
-    assert text.index("Be brief.") < text.index("<start_of_image>") < text.index("Report.")
-    assert text.count("<start_of_image>") == 2 == len(inputs["pixel_values"])
+    asked = load(medgemma_directory, findings_prompt).question([BLACK, image()], 5)
+    assert [isinstance(part, str) for part in asked.content] == [False, False, True]
 
 
-def test_the_model_sees_exactly_the_pixels_of_the_resize(
-    medgemma_directory: Path, findings_prompt: FindingsPrompt
-) -> None:
+def test_the_model_sees_exactly_the_pixels_of_the_resize(medgemma_directory: Path) -> None:
     square = image(side=SIDE)
-    seen = load(medgemma_directory, findings_prompt)._inputs([square])["pixel_values"][0]
-    np.testing.assert_allclose(seen.permute(1, 2, 0).numpy(), square.pixels / 127.5 - 1, atol=1e-6)
+    seen = gemma(medgemma_directory).prompt.of(Question(content=(square, "Report."), max_new_tokens=1)).pixels
+    assert seen is not None
+    np.testing.assert_allclose(seen[0].permute(1, 2, 0).numpy(), square.pixels / 127.5 - 1, atol=1e-6)
+
+
+def test_weights_of_fewer_bits_need_their_library_and_a_gpu(medgemma_directory: Path) -> None:
+    section = FindingsModelSection(checkpoint=str(medgemma_directory), device="cpu", quantization="4bit")
+    with pytest.raises(ConfigurationError, match="quantization = 4bit: "):
+        Gemma.load(section)
 
 
 def test_without_an_image_nothing_is_described(medgemma_directory: Path, findings_prompt: FindingsPrompt) -> None:

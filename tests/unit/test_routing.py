@@ -19,6 +19,7 @@ from tests.tools.radiographs import REAL
 TODAY = date(2026, 5, 20)
 NOW = datetime(2026, 5, 20, 10, 0)
 STORAGE = "1.2.840.10008.5.1.4.1.1."
+ORIGINAL = ("ORIGINAL", "PRIMARY")
 CHEST = Eligibility(modalities=("CR", "DX"), body_parts=("CHEST",), views=("PA", "AP"), minimum_age_years=18)
 HEAD = ImageHead(
     sop_class_uid=STORAGE + "1.1", sop_instance_uid="1.2.1", study_instance_uid="1.2", series_instance_uid="1.2.0",
@@ -243,3 +244,16 @@ def test_every_shipped_set_takes_its_own_images_and_no_child(prompt_set: str, ch
     assert routing.decline(head, eligibility, TODAY) == ""
     assert routing.decline(replace(head, patient_age="009Y"), eligibility, TODAY) == "age 9 years, needs 18 or over"
     assert routing.decline(replace(HEAD, modality="US", sop_class_uid=STORAGE + "6.1"), eligibility, TODAY)
+
+
+@pytest.mark.parametrize(("stated", "sop_class", "image_type", "may"), [
+    ("YES", "1.1", ORIGINAL, True), ("no", "6.1", (), False), ("", "1.1", ORIGINAL, False),
+    ("", "2", (*ORIGINAL, "AXIAL"), False), ("", "2", ("DERIVED", "SECONDARY"), True), ("", "1.1", (), True),
+    ("", "6.1", ORIGINAL, True), ("", "7", ORIGINAL, True), ("perhaps", "77.1.4", ORIGINAL, True),
+    ("", "9999", ORIGINAL, True),
+])
+def test_pixels_may_name_the_patient_unless_the_header_makes_it_unlikely(
+    stated: str, sop_class: str, image_type: tuple[str, ...], may: bool
+) -> None:
+    head = replace(HEAD, burned_in_annotation=stated, sop_class_uid=STORAGE + sop_class, image_type=image_type)
+    assert routing.may_identify(head) is may
