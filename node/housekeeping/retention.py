@@ -25,7 +25,7 @@ from node.config import RetentionSection
 from node.database import instance, now, reading, study, transaction
 from node.domain import AuditEvent, InstanceState
 from node.errors import StorageError
-from node.housekeeping import finished
+from node.housekeeping import derived, finished
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +179,9 @@ class Retention:
             if not finished.hold(connection, uid, allowed):
                 return []
             rows = connection.execute(query.order_by(instance.c.id).limit(BATCH)).all()
-            return [row for row in rows if self._remove_row(connection, row, why)]
+            removed = [row for row in rows if self._remove_row(connection, row, why)]
+            derived.remove(connection, uid)
+            return removed
 
     def _remove_row(self, connection: sa.Connection, row: _Row, why: Why) -> bool:
         claim = sa.update(instance).where(instance.c.id == row.id, instance.c.state == row.state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from node.database import (
     audit_event,
     commitment_request,
     connect,
+    embedding,
     instance,
     metadata,
     report,
     run,
+    score,
     study,
     transaction,
 )
@@ -63,6 +66,12 @@ class Store(StraightNode):
             query = sa.select(instance.c.state).where(instance.c.study_instance_uid == uid)
             return list(connection.scalars(query.order_by(instance.c.id)))
 
+    def derived(self) -> dict[str, int]:
+        """Rows of scores and of vectors, by study."""
+        with self.engine.connect() as connection:
+            return dict(Counter(uid for table in (score, embedding)
+                                for uid in connection.scalars(sa.select(table.c.study_instance_uid))))
+
     def files(self) -> int:
         return sum(1 for path in (self.data_dir / "instances").rglob("*.dcm"))
 
@@ -88,6 +97,17 @@ def test_a_finished_study_is_removed_when_it_is_old(anywhere: Store) -> None:
     assert anywhere.expire() == 3
     assert (anywhere.states(), anywhere.files(), anywhere.removals()) == (["removed"] * 3, 0, 3)
     assert anywhere.expire() == 0
+
+
+def test_scores_and_vectors_go_with_their_instances_and_others_stay(anywhere: Store) -> None:
+    anywhere.done(chest(STUDY), chest(STUDY, 2))
+    anywhere.evaluate(chest(OTHER))
+    anywhere.change(instance, sa.and_(instance.c.study_instance_uid == STUDY, instance.c.sop_instance_uid.like("%2")),
+                    state="missing")
+    assert anywhere.derived() == {STUDY: 4, OTHER: 2}
+    assert anywhere.expire() == 1
+    assert anywhere.derived() == {OTHER: 2}
+    assert len(anywhere.reports(STUDY)) == 2 and anywhere.entry(STUDY).findings
 
 
 def test_a_study_goes_as_a_whole_when_its_last_instance_is_old(store: Store) -> None:
