@@ -221,7 +221,10 @@ def run_worker(base: Base) -> None:
         "shadow": {name: model.shadow_reason for name, model in models.triage.items() if not model.operating_points},
         "refused": dict(models.refused),
     })
-    jobs.stop()
+    if base.failed.is_set():
+        jobs.stop(0)  # on a lost device nothing ends well: what runs is taken up by the next process
+    else:
+        jobs.stop()
 
 
 def run_web(base: Base) -> None:

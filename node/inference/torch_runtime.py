@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,14 @@ from node.errors import ConfigurationError, DeviceFull, DeviceLost, ModelUnavail
 #: Weight files from this size on hold over 100 M parameters, even at two bytes each.
 LARGE_BYTES = 200_000_000
 
+#: bfloat16 has to be so much quicker than float32 on a CPU before its rounding is accepted.
+WORTH = 1.2
+ROUNDS = 5
+
 #: In messages of RuntimeErrors that are about memory: of cuBLAS, and of the CPU's allocator.
 _FULL = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory", "DefaultCPUAllocator")
+
+log = logging.getLogger(__name__)
 
 
 def set_threads(count: int) -> None:
@@ -47,13 +55,25 @@ def choose_device(setting: str, key: str) -> torch.device:
     return device
 
 
-def choose_dtype(setting: str, device: torch.device, directory: Path) -> torch.dtype:
-    """``auto`` is bfloat16 on CUDA, and on a CPU that multiplies it when the model is large; else float32."""
+def choose_dtype(
+    setting: str, device: torch.device, directory: Path, gain: Callable[[], float] | None = None
+) -> torch.dtype:
+    """``auto`` is bfloat16 on CUDA, and for a large model on a CPU where a trial shows a gain; else float32.
+
+    ``gain`` is :func:`bfloat16_gain` unless a test says otherwise.
+    """
     if setting != "auto":
         named: torch.dtype = getattr(torch, setting)
         return named
-    fast = device.type == "cuda" or (is_large(directory) and cpu_has_bfloat16())
-    return torch.bfloat16 if fast else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16
+    if not is_large(directory) or not cpu_has_bfloat16():
+        return torch.float32
+    gained = (gain or bfloat16_gain)()
+    chosen = torch.bfloat16 if gained >= WORTH else torch.float32
+    log.info("this processor multiplies bfloat16 %.1f times as fast as float32: %s is taken", gained, chosen,
+             extra={"action": "model.dtype", "dtype": str(chosen), "gain": round(gained, 2)})
+    return chosen
 
 
 def choose_batch(device: torch.device, directory: Path) -> int:
@@ -72,6 +92,23 @@ def cpu_has_bfloat16() -> bool:
     """If the processor multiplies bfloat16 by itself (AVX-512 BF16 or AMX)."""
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+@torch.inference_mode()
+def bfloat16_gain(clock: Callable[[], float] = time.perf_counter) -> float:
+    """How many times as fast as in float32 a product of the size of the tower's own is in bfloat16, with the threads
+    that are set; less than a second on a processor that has it. The best of some rounds, so that load matters little.
+    """
+    left, right = torch.ones(512, 1152), torch.ones(1152, 2048)
+    pairs = {dtype: (left.to(dtype), right.to(dtype)) for dtype in (torch.float32, torch.bfloat16)}
+    best = dict.fromkeys(pairs, float("inf"))
+    for round_number in range(ROUNDS + 1):
+        for dtype, (first, second) in pairs.items():
+            start = clock()
+            torch.mm(first, second)
+            if round_number:  # the first one warms up
+                best[dtype] = min(best[dtype], clock() - start)
+    return best[torch.float32] / best[torch.bfloat16]
 
 
 @contextmanager

@@ -95,3 +95,16 @@ def test_a_job_that_ends_its_process_again_and_again_is_parked_and_listed(sqlite
         assert third.says("dead") == "['bad']"
         third.ended()
         assert recorded(engine) == []
+
+
+def test_a_job_whose_device_is_lost_ends_its_process_and_is_finished_by_the_next(
+    migrated_engine: sa.Engine, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    assert Process(migrated_engine, "worker.0", gate, "--put", "device", "a", "--until-lost").ended() == 1
+    assert recorded(migrated_engine) == []
+    gate.touch()
+    second = Process(migrated_engine, "worker.0", gate)
+    wait_until(lambda: "device" in recorded(migrated_engine), 60)
+    second.kill()
+    assert recorded(migrated_engine) == ["device"]

@@ -177,8 +177,9 @@ def test_early_triage_flags_a_study_that_was_completed_meanwhile(node: StraightN
     assert node.entry(STUDY).state is EntryState.CONFIRMED
 
 
-def test_a_score_that_is_no_number_is_a_failure_and_never_a_rank(node: StraightNode) -> None:
-    node.triage.by_image = {f"{STUDY}.1": {"effusion": float("nan")}}
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1.01, -0.01])
+def test_a_score_that_is_no_number_is_a_failure_and_never_a_rank(node: StraightNode, value: float) -> None:
+    node.triage.by_image = {f"{STUDY}.1": {"effusion": value}}
     entry = node.evaluate(chest(STUDY))
     assert (entry.state, entry.ai_priority, entry.findings) == (EntryState.FAILED, None, ())
     assert "effusion" in entry.reason

@@ -16,6 +16,7 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 from node.config import TriageModelSection
 from node.domain import ModelImage, OperatingPoint, PromptSet
 from node.errors import ConfigurationError, ModelOutputError, ModelUnavailable, Undecodable
+from node.inference import torch_runtime
 from node.inference.batching import BatchedTriage
 from node.inference.identity import scorer_sha256
 from node.inference.medsiglip import MedSigLIP
@@ -240,6 +241,37 @@ def test_a_small_model_runs_in_float32_on_a_cpu(medsiglip_directory: Path) -> No
     assert choose_dtype("auto", torch.device("cpu"), medsiglip_directory) is torch.float32
     assert choose_dtype("bfloat16", torch.device("cpu"), medsiglip_directory) is torch.bfloat16
     assert choose_dtype("auto", torch.device("cuda"), medsiglip_directory) is torch.bfloat16
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """The folder of a checkpoint whose forward pass would take seconds on a CPU."""
+    with (tmp_path / "model.safetensors").open("wb") as stream:
+        stream.truncate(torch_runtime.LARGE_BYTES)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("gain", "wanted"), [(2.0, torch.bfloat16), (1.1, torch.float32)])
+@pytest.mark.parametrize("capable", [True, False])
+def test_a_large_model_takes_bfloat16_on_a_cpu_that_has_it_and_gains_by_it(
+    large: Path, monkeypatch: pytest.MonkeyPatch, gain: float, wanted: torch.dtype, capable: bool
+) -> None:
+    monkeypatch.setattr(torch_runtime, "cpu_has_bfloat16", lambda: capable)
+    chosen = choose_dtype("auto", torch.device("cpu"), large, lambda: gain)
+    assert chosen is (wanted if capable else torch.float32)
+    assert choose_dtype("float32", torch.device("cpu"), large, lambda: gain) is torch.float32
+
+
+def test_the_trial_compares_the_best_rounds_after_warming_up() -> None:
+    times = iter([0.0, 0.0, *[0.0, 3.0, 3.0, 4.0] * torch_runtime.ROUNDS])
+    assert torch_runtime.bfloat16_gain(lambda: next(times)) == 3.0
+
+
+def test_threads_are_those_that_are_set() -> None:
+    before = torch.get_num_threads()
+    torch_runtime.set_threads(before + 1)
+    assert torch.get_num_threads() == before + 1
+    torch_runtime.set_threads(before)
 
 
 def test_a_checkpoint_in_the_hubs_layout_loads(own_copy: Path, prompt_set: PromptSet, tmp_path: Path) -> None:

@@ -274,8 +274,8 @@ RESULTS = st.lists(st.tuples(
     st.sampled_from([(Phase.PROVISIONAL, EntryState.PROVISIONAL), (Phase.RANKED, EntryState.CONFIRMED),
                      *((Phase.RANKED, state) for state in worklist.WITHOUT_AI)]),
     st.none() | st.sampled_from([Priority.STAT, Priority.HIGH, Priority.ROUTINE]), st.integers(1, 3)), max_size=6)
-STUDIES = st.lists(st.tuples(st.sampled_from([Priority.STAT, Priority.HIGH, Priority.ROUTINE]), WAITED, RESULTS),
-                   min_size=1, max_size=4)
+STUDIES = st.lists(st.tuples(st.sampled_from([Priority.STAT, Priority.HIGH, Priority.ROUTINE]), WAITED, RESULTS,
+                             st.sampled_from(["fresh", "fresh", "historical", "prior"])), min_size=1, max_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -292,17 +292,18 @@ def board() -> Iterator[sa.Engine]:
 def test_whatever_ai_said_of_a_study_and_in_whatever_order_it_stands_no_lower(
     board: sa.Engine, studies: list[Any]
 ) -> None:
-    """Provisional, confirmed, failed, withdrawn and not evaluable results in any order and of several versions."""
+    """Provisional, confirmed, failed, withdrawn and not evaluable results in any order and lane, several versions."""
     with board.connect() as connection:
-        for number, (ordered, waited, _) in enumerate(studies):
-            add(connection, str(number), waited=waited, order_priority=int(ordered))
-        for number, (_, _, results) in enumerate(studies):
+        for number, (ordered, waited, _, lane) in enumerate(studies):
+            add(connection, str(number), waited=waited, order_priority=int(ordered), lane=lane)
+        for number, (ordered, _, results, lane) in enumerate(studies):
             without = order(connection).index(str(number))
+            own = ordered if lane == "fresh" else Priority.HISTORICAL
             for (phase, state), found, version in results:
                 worklist.advance(connection, str(number), version, phase, state=state, ai_priority=found)
                 assert order(connection).index(str(number)) <= without
                 said = shown(connection, str(number))
-                assert said.state not in worklist.WITHOUT_AI or said.priority is studies[number][0]
+                assert said.state not in worklist.WITHOUT_AI or said.priority is own
         connection.rollback()
 
 
