@@ -32,6 +32,7 @@ LAYERS = (
     {"fast_store"},
     {"server", "clerk", "supervisor", "checkup", "migrate"},
     {"app", "demo", "conformance"},
+    {"commands"},
     {"__main__"},
 )
 

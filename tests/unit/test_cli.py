@@ -17,8 +17,9 @@ import typer.main
 import yaml
 
 from node import __version__, audit, checkup, worklist
-from node.__main__ import COMMAND_CHAIN, app, main
+from node.__main__ import app, main
 from node.app import load_models
+from node.commands.console import COMMAND_CHAIN
 from node.config import load
 from node.database import audit_event, commitment_request, connect, delivery, study, transaction, worklist_entry
 from node.domain import AuditEvent
