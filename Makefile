@@ -19,6 +19,7 @@ help:
 	@echo "make flood      time to flag while 5000 old studies wait (ARGS='--old 1000 --studies 20')"
 	@echo "make soak       20 000 instances over 20 associations: memory, threads, descriptors (ARGS='--engine fast')"
 	@echo "make corpus     DATA=folder: send every file below it to a node, and tell what became of each"
+	@echo "                (ARGS='--expected TABLE' says what differs from a table, which '--write TABLE' makes)"
 	@echo "make phantoms   drawn studies and their truth, written to build/phantoms"
 	@echo "make clean      remove .venv and build"
 

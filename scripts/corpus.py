@@ -1,9 +1,10 @@
 """Send every file below a folder to a node and tell what became of each.
 
-    python scripts/corpus.py DATA [--port 11112 --web http://127.0.0.1:8042]
+    python scripts/corpus.py DATA [--port 11112 --web http://127.0.0.1:8042] [--expected TABLE] [--write TABLE]
 
 Without ``--port`` a node of its own with the demo models runs as long as it takes. Bytes go as they are in the file,
 on an association per file that proposes the file's own SOP class and transfer syntax; nothing is decoded here.
+With ``--expected`` the outcomes are compared with a table that ``--write`` made, and what differs is said.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from node.demo.local_node import prepare
 from node.domain import JSON
 from node.header import scan
+from scripts.corpus_table import Line, differences, read, write
 from tests.tools.raw_sender import ASSOCIATE_AC, ASSOCIATE_RJ, RawSender
 from tests.tools.receiver import Sent
 
@@ -177,21 +179,36 @@ def _goes_on(entry: JSON) -> bool:
     return entry["state"] in UNFINISHED or (entry["state"] == "confirmed" and pending)
 
 
-def tell(outcomes: Sequence[Outcome], folder: Path, worklist: Worklist) -> None:
-    """A line per file, and how often each outcome was."""
+def lines_of(outcomes: Sequence[Outcome], folder: Path, worklist: Worklist) -> list[Line]:
+    """What became of each file, once nothing more happens to any."""
     stored = [outcome for outcome in outcomes if outcome.answer == SUCCESS]
     entries = worklist.finished({outcome.study for outcome in stored})
     rows = _rows(worklist, {outcome.study for outcome in stored} & entries.keys())
-    counted: Counter[str] = Counter()
+    lines = []
     for outcome in outcomes:
         entry = entries.get(outcome.study, {}) if outcome.answer == SUCCESS else {}
         row = rows[outcome.instance].pop(0) if outcome.answer == SUCCESS and rows[outcome.instance] else {}
         said = " ".join(part for part in (outcome.answer, row.get("state", ""), entry.get("state", "")) if part)
         why = "; ".join(part for part in (outcome.why, row.get("reason", ""), entry.get("reason", "")) if part)
-        counted[said] += 1
-        print(f"{said:34} {outcome.path.relative_to(folder)}{'  ' if why else ''}{why}")
-    print(f"\n{len(outcomes)} files: answer, what became of the instance, what became of its study")
+        lines.append(Line(file=outcome.path.relative_to(folder).as_posix(), outcome=said, why=why))
+    return lines
+
+
+def tell(lines: Sequence[Line]) -> None:
+    """A line per file, and how often each outcome was."""
+    for line in lines:
+        print(f"{line.outcome:34} {line.file}{'  ' if line.why else ''}{line.why}")
+    print(f"\n{len(lines)} files: answer, what became of the instance, what became of its study")
+    counted = Counter(line.outcome for line in lines)
     print(*(f"{number:6} {said}" for said, number in counted.most_common()), sep="\n")
+
+
+def compare(lines: Sequence[Line], expected: Sequence[Line]) -> bool:
+    """Whether every file became what was expected; what did not is said."""
+    differ = differences(lines, expected)
+    print(f"\n{len(differ)} files differ from the expected table" if differ else "\nas the expected table says",
+          *differ, sep="\n  ")
+    return not differ
 
 
 def _rows(worklist: Worklist, studies: Iterable[str]) -> dict[str, list[JSON]]:
@@ -223,14 +240,21 @@ def main() -> int:
     parser.add_argument("data", type=Path)
     parser.add_argument("--port", type=int, default=0, help="of a node on this machine; without it one is started")
     parser.add_argument("--web", default="http://127.0.0.1:8042", help="its pages")
+    parser.add_argument("--expected", type=Path, help="table of the outcomes that are expected")
+    parser.add_argument("--write", type=Path, help="write the outcomes as such a table")
     arguments = parser.parse_args()
+    expected = read(arguments.expected) if arguments.expected else None
     files = sorted(path for path in arguments.data.rglob("*") if path.is_file())
     if not files:
         parser.error(f"{arguments.data}: no file is there; name a folder with DICOM files")
     with target(arguments.port, arguments.web) as (port, web):
         outcomes = [send(path, port) for path in files]
-        tell(outcomes, arguments.data, Worklist(web))
-    return 1 if any(outcome.answer == "no answer" for outcome in outcomes) else 0
+        lines = lines_of(outcomes, arguments.data, Worklist(web))
+    tell(lines)
+    if arguments.write:
+        write(arguments.write, lines)
+    as_expected = expected is None or compare(lines, expected)
+    return 0 if as_expected and all(outcome.answer != "no answer" for outcome in outcomes) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What becomes of each real file: which way it goes, what images it gives, what a chest X-ray model may do with it.
+"""What becomes of each real file: which way it goes, what images it gives, what each shipped prompt set makes of it.
 
     python -m tests.tools.outcomes [FOLDER]
 
@@ -12,8 +12,8 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -21,10 +21,11 @@ from node import header, images, routing
 from node.domain import Eligibility, ImageHead
 from node.errors import BadInput
 from node.images import Family
+from node.inference import prompt_sets
 from tests.tools.radiographs import REAL
 
 TABLE = REAL.parent / "expected_outcomes.csv"
-CHEST = Eligibility(modalities=("CR", "DX"), body_parts=("CHEST",), views=("PA", "AP"), minimum_age_years=18)
+PROMPTS = Path(prompt_sets.__file__).parent / "prompts"
 TODAY = date(2026, 5, 20)
 MOST = 8
 MICRONS, PATCH = 0.5, 10
@@ -34,28 +35,45 @@ PLUGINS = re.compile(r": Unable to decode")
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One line. ``images`` is how many a model would see, or why none; ``chest`` what the chest prompt set says."""
+    """One line. ``images`` is how many a model would see, or why none; ``sets`` what each prompt set says, by name."""
 
     file: str
     family: str
     images: str
-    chest: str
+    sets: Mapping[str, str]
+
+    def row(self) -> dict[str, str]:
+        """By column of the table."""
+        return {"file": self.file, "family": self.family, "images": self.images, **self.sets}
+
+    @classmethod
+    def of(cls, row: Mapping[str, str]) -> Outcome:
+        """The inverse."""
+        sets = {name: told for name, told in row.items() if name not in ("file", "family", "images")}
+        return cls(file=row["file"], family=row["family"], images=row["images"], sets=sets)
 
 
-def outcome(path: Path) -> Outcome:
+def shipped() -> dict[str, Eligibility]:
+    """Who may be scored by each prompt set of the product."""
+    names = sorted(path.stem for path in PROMPTS.glob("*.yaml") if not path.stem.endswith("-findings"))
+    return {name: prompt_sets.load_prompt_set(name).eligibility for name in names}
+
+
+def outcome(path: Path, sets: Mapping[str, Eligibility]) -> Outcome:
     """Read, route and decode one file, as the node would."""
     try:
         head = header.read(path)
     except BadInput as error:
-        return Outcome(file=path.name, family="", images="", chest=f"not evaluable: {error}")
-    declined = routing.decline(head, CHEST, TODAY)
+        return Outcome(file=path.name, family="", images="", sets=dict.fromkeys(sets, f"not evaluable: {error}"))
     kind = images.family(head)
     try:
         found = str(made(path, head, kind))
     except BadInput as error:
         found = PLUGINS.split(str(error))[0]
-    chest = f"declined: {declined}" if declined else "scored" if found.isdigit() else f"not evaluable: {found}"
-    return Outcome(file=path.name, family=kind.value, images=found, chest=chest)
+    seen = "scored" if found.isdigit() else f"not evaluable: {found}"
+    declined = {name: routing.decline(head, eligibility, TODAY) for name, eligibility in sets.items()}
+    told = {name: f"declined: {reason}" if reason else seen for name, reason in declined.items()}
+    return Outcome(file=path.name, family=kind.value, images=found, sets=told)
 
 
 def made(path: Path, head: ImageHead, kind: Family) -> int:
@@ -81,17 +99,17 @@ def slices(path: Path) -> int:
 
 def table(paths: Iterable[Path]) -> str:
     """The outcomes as CSV, one line per file."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Outcome)])
-    writer.writerows(astuple(outcome(path)) for path in paths)
+    text, sets = io.StringIO(), shipped()
+    writer = csv.DictWriter(text, ["file", "family", "images", *sets], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(outcome(path, sets).row() for path in paths)
     return text.getvalue()
 
 
 def expected() -> dict[str, Outcome]:
     """The committed table, by file name."""
     with TABLE.open(encoding="utf-8", newline="") as file:
-        return {row["file"]: Outcome(**row) for row in csv.DictReader(file)}
+        return {row["file"]: Outcome.of(row) for row in csv.DictReader(file)}
 
 
 if __name__ == "__main__":

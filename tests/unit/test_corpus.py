@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.corpus import Unsendable, instance_of
+from scripts.corpus_table import Line, differences, read, write
 from tests.tools.receiver import CT, EXPLICIT_LITTLE, IMPLICIT_LITTLE, REAL, made, real
 
 
@@ -37,3 +38,36 @@ def test_what_is_not_dicom_is_named_so(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "f").write_bytes(content)
     with pytest.raises(Unsendable, match="not DICOM"):
         instance_of(tmp_path / "f")
+
+
+def line(file: str, outcome: str, why: str = "") -> Line:
+    return Line(file=file, outcome=outcome, why=why)
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
+    lines = [line("a/1.dcm", "0x0000 accepted confirmed"), line("b", "not sent", "not DICOM, \"really\"")]
+    write(tmp_path / "table.csv", lines)
+    assert read(tmp_path / "table.csv") == lines
+
+
+def test_what_differs_from_the_expected_table_is_said_file_by_file() -> None:
+    expected = [line("same", "ok"), line("other", "ok"), line("reason", "no", "modality CT"), line("gone", "ok")]
+    found = [line("same", "ok"), line("other", "failed"), line("reason", "no", "modality MR"), line("new", "ok")]
+    assert differences(found, expected) == [
+        "gone: in the table, and no such file was sent",
+        "new: not in the table; became 'ok'",
+        "other: expected 'ok', became 'failed'",
+        "reason: expected 'no' (modality CT), became 'no' (modality MR)",
+    ]
+    assert differences(found, found) == []
+
+
+def test_another_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("file,images\n")
+    with pytest.raises(ValueError, match=r"expected .'file', 'outcome', 'why'.; write one with --write"):
+        read(tmp_path / "table.csv")
+
+
+def test_the_committed_table_has_a_line_for_every_real_file() -> None:
+    """`make corpus DATA=tests/data/real ARGS="--write tests/data/expected_corpus.csv"`; read what changed."""
+    assert {line.file for line in read(REAL.parent / "expected_corpus.csv")} == {path.name for path in REAL.iterdir()}
