@@ -214,7 +214,8 @@ def run_worker(base: Base) -> None:
     desk = _desk(base, jobs.put, models)
     for job in pipeline.jobs(desk):
         jobs.register(job)
-    jobs.start({Queue.TRIAGE: 8, Queue.FINDINGS: 1})
+    together = max((model.batch for model in models.findings.values()), default=1)
+    jobs.start({Queue.TRIAGE: 8, Queue.FINDINGS: together})
     _live(base, base.heartbeat(), {
         "triage": {name: model.identity.name for name, model in models.triage.items()},
         "findings": {name: model.identity.name for name, model in models.findings.items()},

@@ -84,6 +84,8 @@ class FindingsModel(Protocol):
     """Describes the images of one study in words (MedGemma and its like)."""
 
     prompt: FindingsPrompt
+    #: How many studies it is worth asking about at a time.
+    batch: int
 
     @property
     def identity(self) -> ModelIdentity:
@@ -91,7 +93,7 @@ class FindingsModel(Protocol):
         ...
 
     def describe(self, images: Sequence[ModelImage]) -> Findings:
-        """One validated answer.
+        """One validated answer. Thread-safe; callers may share a batch, which changes no answer.
 
         Raises:
             ModelOutputError: the answer is empty, truncated or invalid, also after one retry.
@@ -109,14 +111,20 @@ class VisionLanguageModel(Protocol):
 
     #: Name of the checkpoint or of the served model, for messages.
     name: str
+    #: How many questions it is worth asking at a time.
+    batch: int
 
     @property
     def abilities(self) -> Abilities:
         """What it is able to do. Raises ModelServerError."""
         ...
 
-    def prepare(self, json_schema: JSON) -> None:
-        """Do now what the first question with this schema would have to wait for."""
+    def prepare(self, question: Question) -> None:
+        """Do now what the first question of this form and length would have to wait for; nothing is asked.
+
+        Raises:
+            ModelUnavailable: the model cannot be held to its schema, or cannot read so much.
+        """
         ...
 
     def identity(self, prompt_sha256: str) -> ModelIdentity:

@@ -50,6 +50,7 @@ class FindingsModelSection(Section):
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     quantization: Literal["none", "8bit", "4bit"] = "none"
+    batch: int = Field(0, ge=0, le=64)
     server: ModelServer = ModelServer()
 
     @model_validator(mode="after")

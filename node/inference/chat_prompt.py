@@ -47,9 +47,14 @@ class ChatPrompt:
         text: str = self.tokenizer.decode(said, skip_special_tokens=True)
         return text
 
+    def tokens(self, text: str) -> list[int]:
+        """A part of a reply as it would be written."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
     def ids_of(self, words: tuple[str, ...]) -> list[int]:
         """Ids of those words that are one token each."""
-        found = [self.tokenizer(word, add_special_tokens=False)["input_ids"] for word in words]
+        found = [self.tokens(word) for word in words]
         return sorted({ids[0] for ids in found if len(ids) == 1})
 
     def _part(self, part: ModelImage | str) -> dict[str, Any]:

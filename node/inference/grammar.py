@@ -49,16 +49,40 @@ class Held:
 
     def __init__(self, compiled: Any) -> None:
         self._matcher = xgrammar.GrammarMatcher(compiled)
-        self._mask = xgrammar.allocate_token_bitmask(1, compiled.tokenizer_info.vocab_size)
-
-    def mask(self, scores: torch.Tensor) -> None:
-        """Take every token that may not come next out of ``scores``, (vocabulary,), in place."""
-        if not self._matcher.is_terminated():
-            self._matcher.fill_next_token_bitmask(self._mask, 0)
-            xgrammar.apply_token_bitmask_inplace(scores.unsqueeze(0), self._mask.to(scores.device))
 
     def accept(self, token: int) -> None:
         """The token that came."""
         if not self._matcher.is_terminated():
             accepted = self._matcher.accept_token(token)
             assert accepted, f"token {token} was masked"
+
+    def forced(self) -> str:
+        """Text that has to follow; '' where there is a choice."""
+        found: str = "" if self._matcher.is_terminated() else self._matcher.find_jump_forward_string()
+        return found
+
+    def masks(self, drafts: Sequence[int], into: torch.Tensor, row: int) -> list[int]:
+        """Write which tokens may come next, and after each of ``drafts``, into rows from ``row`` on; the drafts that
+        the grammar allows."""
+        allowed: list[int] = []
+        for draft in (*drafts, None):
+            if self._matcher.is_terminated():
+                break
+            self._matcher.fill_next_token_bitmask(into, row + len(allowed))
+            if draft is None or not self._matcher.accept_token(draft):
+                break
+            allowed.append(draft)
+        if allowed:
+            self._matcher.rollback(len(allowed))
+        return allowed
+
+
+def anything(rows: int, vocabulary: int) -> torch.Tensor:
+    """A mask of so many rows that forbids nothing."""
+    mask: torch.Tensor = xgrammar.allocate_token_bitmask(rows, vocabulary)
+    return mask
+
+
+def forbid(scores: torch.Tensor, mask: torch.Tensor) -> None:
+    """Take what ``mask`` forbids out of ``scores``, (rows, vocabulary), in place."""
+    xgrammar.apply_token_bitmask_inplace(scores, mask.to(scores.device))

@@ -6,12 +6,17 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from node.config import FindingsModelSection
 from node.domain import Findings, FindingsPrompt, ModelIdentity, ModelImage, Question
 from node.errors import ModelOutputError, NotEvaluable
 from node.inference.answer import VOCABULARY, Answer, parse, schema
 from node.inference.backends import opened
 from node.interfaces import VisionLanguageModel
+
+BLANK = ModelImage(pixels=np.zeros((8, 8, 3), np.uint8), sop_class_uid="", sop_instance_uid="",
+                   series_instance_uid="", may_identify=False)
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +29,12 @@ class MedGemma:
     def __init__(
         self, model: VisionLanguageModel, prompt: FindingsPrompt, vocabulary: Mapping[str, str] = VOCABULARY
     ) -> None:
-        self.prompt = prompt
+        self.prompt, self.batch = prompt, model.batch
         self._model = model
         self._vocabulary = vocabulary
         self._schema = schema(vocabulary)
         self.demo = model.identity(prompt.sha256).demo
-        model.prepare(self._schema)
+        model.prepare(self.question([BLANK], prompt.max_new_tokens))
 
     @classmethod
     def load(

@@ -34,6 +34,8 @@ from node.inference.probe import probed
 
 TOP = 20
 """Most likely next words that are asked for; most servers refuse to tell more."""
+BATCH = 4
+"""Servers batch by themselves what comes to them together."""
 UNKNOWN = "not probed yet"
 
 
@@ -47,6 +49,8 @@ class ServedModel:
     local: bool
     #: The site vouches for it: it may see pixels that name the patient, wherever it is.
     trusted: bool
+    #: Questions on their way at a time.
+    batch: int = 1
 
 
 class OpenAIChat:
@@ -54,6 +58,7 @@ class OpenAIChat:
 
     def __init__(self, server: ModelServer, model: ServedModel) -> None:
         self.name = model.served.name
+        self.batch = model.batch
         self.demo, self.local = model.served.demo, model.local
         self._server, self._model = server, model
         self._abilities: Abilities | None = None
@@ -72,7 +77,8 @@ class OpenAIChat:
         found = served(section.checkpoint, ModelKind.FINDINGS)
         local = is_loopback(urlsplit(section.url).hostname or "")
         return cls(server, ServedModel(
-            served=found, side=settings.image_side or found.side, local=local, trusted=settings.trusted))
+            served=found, side=settings.image_side or found.side, local=local, trusted=settings.trusted,
+            batch=section.batch or BATCH))
 
     @property
     def abilities(self) -> Abilities:
@@ -82,8 +88,8 @@ class OpenAIChat:
                 self._abilities = probed(self._server, self.name)
             return self._abilities
 
-    def prepare(self, json_schema: JSON) -> None:
-        """The server sees a schema when it is asked."""
+    def prepare(self, question: Question) -> None:
+        """Nothing: the server may be away while the node starts."""
 
     def identity(self, prompt_sha256: str) -> ModelIdentity:
         """By its name; the weights are out of sight. The engine tells what the server was seen to do."""

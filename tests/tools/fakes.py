@@ -100,6 +100,7 @@ class FakeFindings:
     prompt: FindingsPrompt = field(default_factory=lambda: load_findings_prompt("demo-chest-findings"))
     identity: ModelIdentity = field(default_factory=lambda: identity("fake-findings"))
     error: Exception | None = None
+    batch: int = 1
     calls: list[list[str]] = field(default_factory=list)
 
     def sees(self, name: str, side: Side, impression: str) -> None:

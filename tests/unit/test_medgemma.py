@@ -97,6 +97,13 @@ def test_the_model_sees_exactly_the_pixels_of_the_resize(medgemma_directory: Pat
     np.testing.assert_allclose(seen[0].permute(1, 2, 0).numpy(), square.pixels / 127.5 - 1, atol=1e-6)
 
 
+def test_a_prompt_that_leaves_no_room_for_its_answer_is_named_at_load(
+    medgemma_directory: Path, findings_prompt: FindingsPrompt
+) -> None:
+    with pytest.raises(ModelUnavailable, match="it reads 512; lower max_new_tokens"):
+        load(medgemma_directory, replace(findings_prompt, max_new_tokens=600))
+
+
 def test_weights_of_fewer_bits_need_their_library_and_a_gpu(medgemma_directory: Path) -> None:
     section = FindingsModelSection(checkpoint=str(medgemma_directory), device="cpu", quantization="4bit")
     with pytest.raises(ConfigurationError, match="quantization = 4bit: "):
