@@ -25,6 +25,7 @@ from node.domain import (
     PromptSet,
     Question,
     Relevance,
+    RelevanceMethod,
     Reply,
     StoreOutcome,
 )
@@ -65,9 +66,16 @@ class TriageModel(Protocol):
         """
         ...
 
+    def explainer(self) -> Explainer | None:
+        """Relevance maps by the same weights, that delay no score; None where none are to be made."""
+        ...
+
 
 class Explainer(Protocol):
     """Shows where in an image the score of a finding comes from."""
+
+    identity: ModelIdentity
+    method: RelevanceMethod
 
     def explain(self, image: ModelImage, finding: str) -> Relevance:
         """A relevance map with its deletion check; only a reliable one may be shown. Thread-safe.
@@ -76,6 +84,8 @@ class Explainer(Protocol):
             ConfigurationError: the prompt set has no such finding.
             Undecodable: the image is not a uint8 RGB square.
             ModelOutputError: the model answered with something that is no number.
+            DeviceFull: the memory does not suffice for one image.
+            DeviceLost: the accelerator does not work any more in this process.
         """
         ...
 

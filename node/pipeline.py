@@ -28,7 +28,7 @@ from node.domain import (
 from node.jobs import Failure, Queue
 from node.jobs import Stage as Job
 from node.quiet_series import EARLY_SERIES
-from node.stages import analysis, early, planning, reading, reporting, sending
+from node.stages import analysis, early, localising, planning, reading, reporting, sending
 from node.stages.desk import Desk, RunRef, RunState, read_run
 
 log = logging.getLogger(__name__)
@@ -51,17 +51,28 @@ def _no_effect(_desk: Desk, _connection: sa.Connection, _ref: RunRef, _state: Ru
     """The result alone is kept."""
 
 
+def _confirm(desk: Desk, connection: sa.Connection, ref: RunRef, state: RunState, result: JSON) -> None:
+    """The study has its place; heat maps are made beside the sequence, which does not wait for them."""
+    analysis.commit_rank(desk, connection, ref, state, result)
+    if localising.book(desk, connection, ref, state):
+        desk.put(connection, stage=BESIDE.name, key=_key(BESIDE, ref), priority=localising.PRIORITY,
+                 arguments=ref.arguments())
+
+
 SEQUENCE: tuple[Stage, ...] = (
     Stage(name="plan", queue=Queue.REPORT, function=planning.plan, effect=_no_effect),
     Stage(name="decode", queue=Queue.TRIAGE, function=analysis.decode, effect=_no_effect),
     Stage(name="triage", queue=Queue.TRIAGE, function=analysis.triage, effect=analysis.commit_triage),
-    Stage(name="rank", queue=Queue.TRIAGE, function=analysis.rank, effect=analysis.commit_rank),
+    Stage(name="rank", queue=Queue.TRIAGE, function=analysis.rank, effect=_confirm),
     Stage(name="findings", queue=Queue.FINDINGS, function=reading.findings, effect=_no_effect),
     Stage(name="guard", queue=Queue.REPORT, function=reading.guard, effect=reading.commit_guard),
     Stage(name="write", queue=Queue.REPORT, function=reporting.write, effect=reporting.commit_write),
     Stage(name="deliver", queue=Queue.REPORT, function=reporting.deliver, effect=reporting.commit_deliver),
     Stage(name="notify", queue=Queue.REPORT, function=reporting.notify, effect=reporting.commit_notify),
 )
+
+BESIDE = Stage(name="localise", queue=Queue.FINDINGS, function=localising.localise, effect=_no_effect)
+"""Heat maps of what was flagged. In a queue that scores do not wait in, behind all that is in it."""
 
 EARLY = "early"
 """Triage of one projection as it arrives: the same scoring, before the sequence begins."""
@@ -73,7 +84,7 @@ RETRY_SECONDS = (5.0, 30.0, 120.0, 600.0, 600.0, 600.0)
 """When a stage is put again after a failure that may pass by itself."""
 
 QUEUE_OF = {
-    **{stage.name: stage.queue for stage in SEQUENCE}, EARLY: Queue.TRIAGE, EARLY_SERIES: Queue.TRIAGE,
+    **{stage.name: stage.queue for stage in (*SEQUENCE, BESIDE)}, EARLY: Queue.TRIAGE, EARLY_SERIES: Queue.TRIAGE,
     **sending.QUEUE_OF}
 
 
@@ -81,7 +92,7 @@ def jobs(desk: Desk) -> list[Job]:
     """Every stage as a job, in order, with early triage first."""
     at_once, quiet = (_early_job(desk, EARLY, early.early, "instance_id"),
                       _early_job(desk, EARLY_SERIES, early.early_series, "series_instance_uid"))
-    return [at_once, quiet, *(_job(desk, stage) for stage in SEQUENCE)]
+    return [at_once, quiet, *(_job(desk, stage) for stage in SEQUENCE), _localise_job(desk)]
 
 
 def _job(desk: Desk, stage: Stage) -> Job:
@@ -116,7 +127,8 @@ def _defer(desk: Desk, connection: sa.Connection, stage: Stage, arguments: JSON,
     audit.append(connection, desk.chain, AuditEvent(
         action="stage.deferred", study_instance_uid=ref.study_instance_uid,
         detail={"version": ref.version, "stage": stage.name, "error": failure.error, "tries": tries + 1}))
-    desk.put(connection, stage=stage.name, key=f"{_key(stage, ref)}:t{tries + 1}", priority=ref.priority,
+    desk.put(connection, stage=stage.name, key=f"{_key(stage, ref)}:t{tries + 1}",
+             priority=localising.PRIORITY if stage is BESIDE else ref.priority,
              arguments={**arguments, "tries": tries + 1}, delay_seconds=RETRY_SECONDS[tries])
 
 
@@ -224,6 +236,32 @@ def _early_job(desk: Desk, name: str, work: Callable[[Desk, JSON], JSON], what: 
 
     return Job(name=name, queue=QUEUE_OF[name], work=lambda arguments: work(desk, arguments),
                commit=commit, failed=failed)
+
+
+def _localise_job(desk: Desk) -> Job:
+    def commit(connection: sa.Connection, arguments: JSON, result: JSON) -> None:
+        ref = RunRef.of(arguments)
+        maps = {told["finding"]: {name: told[name] for name in localising.TOLD if name in told}
+                for told in result["maps"]}
+        audit.append(connection, desk.chain, AuditEvent(
+            action="stage.localise", study_instance_uid=ref.study_instance_uid,
+            detail={"version": ref.version, "maps": maps, "reason": result["reason"],
+                    "model_sha256": result.get("model_sha256", "")}))
+        localising.commit_localise(connection, ref, result)
+
+    def failed(connection: sa.Connection, arguments: JSON, failure: Failure) -> None:
+        """The flag stands without it."""
+        ref = RunRef.of(arguments)
+        if failure.retryable and arguments.get("tries", 0) < len(RETRY_SECONDS):
+            _defer(desk, connection, BESIDE, arguments, failure)
+            return
+        audit.append(connection, desk.chain, AuditEvent(
+            action="stage.failed", study_instance_uid=ref.study_instance_uid,
+            detail={"version": ref.version, "stage": BESIDE.name, "error": failure.error, "reason": failure.reason}))
+        localising.give_up(connection, ref, failure.reason)
+
+    return Job(name=BESIDE.name, queue=BESIDE.queue, work=lambda arguments: localising.localise(
+        desk, RunRef.of(arguments)), commit=commit, failed=failed)
 
 
 def accepted(desk: Desk, connection: sa.Connection, arrival: Arrival, study: Study) -> None:

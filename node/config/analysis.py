@@ -21,6 +21,7 @@ class TriageModelSection(Section):
     max_images: int = Field(32, ge=1)
     early_images: int = Field(8, ge=1)
     operating_points: Path | None = None
+    heat_maps: Literal["auto", "always", "never"] = "auto"
 
 
 class ModelServer(Section):

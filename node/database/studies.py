@@ -80,6 +80,29 @@ embedding = table(
 )
 """The image vector that a score was made from."""
 
+heat_map = table(
+    "heat_map",
+    sa.Column("study_instance_uid", UID, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("finding", sa.Text, primary_key=True),
+    #: The image that decided the finding's score.
+    column("instance_id", sa.Integer),
+    column("sop_instance_uid", UID),
+    column("frame", sa.Integer),
+    column("state", sa.String(16), index=True),
+    column("reason", sa.Text, ""),
+    #: Name, version and SHA-256 of what was explained.
+    column("model", sa.JSON, dict),
+    column("method", sa.String(16), ""),
+    #: The map: a square grid, float32, little endian, row by row, in logits; empty where there is none.
+    column("cells", sa.LargeBinary, b""),
+    #: Logits that the score lost without the most relevant tenth, and more than which it had to lose.
+    sa.Column("deletion_drop", sa.Float(53), nullable=True),
+    sa.Column("needed_drop", sa.Float(53), nullable=True),
+    column("updated_at", Seconds),
+)
+"""Where in its decisive image a finding's score comes from, or why that cannot be told; its pictures are files."""
+
 worklist_entry = table(
     "worklist_entry",
     sa.Column("study_instance_uid", UID, primary_key=True),

@@ -26,17 +26,20 @@ class RelevanceMethod(Enum):
 class Relevance:
     """The relevance of an image for one finding's score. It is no segmentation and shows no border of anything.
 
-    ``map`` is float32, shape (side, side) of the model image's square, in logits: higher speaks more for the finding.
-    ``deletion_drop`` is what the score loses, in logits, when the most relevant tenth of the image is taken away;
-    ``random_drop`` is the mean of the same for areas of the same shape elsewhere. Only a ``reliable`` map may be
-    shown; ``reason`` says why another may not.
+    ``cells`` is float32, shape (g, g), in logits: higher speaks more for the finding. ``map`` is the same drawn out to
+    the (side, side) of the model image's square. ``deletion_drop`` is what the score loses, in logits, when the most
+    relevant tenth of the image is taken away, ``needed_drop`` more than which it had to lose, and ``random_drop`` the
+    mean loss without areas of the same shape elsewhere. Only a ``reliable`` map may be shown; ``reason`` says why
+    another may not.
     """
 
     finding: str
     method: RelevanceMethod
     model: ModelIdentity
+    cells: NDArray[np.float32]
     map: NDArray[np.float32]
     deletion_drop: float
+    needed_drop: float
     random_drop: float
     reliable: bool
     reason: str = ""

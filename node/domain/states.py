@@ -185,6 +185,18 @@ class EvidenceLevel(Enum):
     NONE = "none"
 
 
+class HeatMapState(Enum):
+    """What became of the heat map of a finding."""
+
+    PENDING = "pending"
+    #: It passed its check and may be shown.
+    RELIABLE = "reliable"
+    #: It was made and says nothing: no reliable localisation.
+    UNRELIABLE = "unreliable"
+    #: None could be made.
+    FAILED = "failed"
+
+
 class Verdict(Enum):
     """Outcome of a guardrail."""
 

@@ -1,10 +1,10 @@
-"""What was made of images that are not stored any more: their scores and vectors."""
+"""What was made of images that are not stored any more: their scores, vectors and heat maps."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-from node.database import embedding, instance, score
+from node.database import embedding, heat_map, instance, score
 from node.housekeeping import finished
 
 
@@ -15,6 +15,6 @@ def remove(connection: sa.Connection, study_instance_uid: str) -> None:
     """
     stored = sa.select(instance.c.id).where(
         instance.c.study_instance_uid == study_instance_uid, instance.c.state.in_(finished.KEPT))
-    for table in (score, embedding):
+    for table in (score, embedding, heat_map):
         connection.execute(sa.delete(table).where(
             table.c.study_instance_uid == study_instance_uid, table.c.instance_id.not_in(stored)))

@@ -1,8 +1,8 @@
 """Which studies are finished, so that their received files may be removed.
 
 A study is finished when it is closed, its last version has ended, nothing of it is unread or still
-arriving, and every result is where it was to go: committed where that is asked for, else stored, or
-given up by an operator. A dead letter is not delivered.
+arriving, no heat map is to be made, and every result is where it was to go: committed where that is
+asked for, else stored, or given up by an operator. A dead letter is not delivered.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from node.database import Seconds, arriving, commitment_request, delivery, instance, now, run, study
 from node.domain import CommitmentState, DeliveryState, InstanceState, Lane
+from node.heat_maps import is_pending
 
 FILELESS = (InstanceState.REMOVED, InstanceState.MISSING)
 """States of rows whose file is not there any more."""
@@ -48,7 +49,7 @@ def condition(committing: Collection[str], *, also_failed: bool) -> sa.ColumnEle
         delivery.c.state == DeliveryState.STORED.value, delivery.c.destination.in_(list(committing))))
     return sa.and_(
         ~study.c.open, ~study.c.complete_requested, ~study.c.replay_requested,
-        sa.or_(study.c.version > 0, study.c.lane == Lane.PRIOR.value), ~running, ~unread,
+        sa.or_(study.c.version > 0, study.c.lane == Lane.PRIOR.value), ~running, ~unread, ~is_pending(uid),
         ~sa.exists().where(delivery.c.study_instance_uid == uid, waiting),
         ~sa.exists().where(arriving.c.study_instance_uid == uid, arriving.c.beat_at > LIVING))
 

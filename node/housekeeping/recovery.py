@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node import audit, routing
+from node import audit, heat_maps, routing
 from node.database import instance, now, run, study, transaction
 from node.domain import JSON, AuditEvent, InstanceState
 from node.errors import BadInput, StorageError, Undecodable
@@ -67,6 +67,7 @@ class Recovery:
         """A process was killed between row and file. Raises StorageError."""
         with transaction(self._engine) as connection:
             self._note(connection, "store.removed", row.path, row.study_instance_uid, row.sop_instance_uid, {})
+        heat_maps.discard(self._data_dir, row.id)
         _unlink(self._data_dir / row.path)
 
     def quarantine(self, path: str, reason: str) -> str:

@@ -2,8 +2,8 @@
 
 The row goes first: one transaction says ``removed`` and writes the event, then the file is unlinked. A
 process killed between the two leaves a file that its row disowns, which the consistency check removes;
-the other way round it would leave a row that promises a file, which looks like a loss. Reports are the
-node's own records and are never removed.
+the other way round it would leave a row that promises a file, which looks like a loss. Pictures of its
+heat maps go with an image. Reports are the node's own records and are never removed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node import audit
+from node import audit, heat_maps
 from node.config import RetentionSection
 from node.database import instance, now, reading, study, transaction
 from node.domain import AuditEvent, InstanceState
@@ -165,6 +165,7 @@ class Retention:
     def _remove_study(self, uid: str, allowed: sa.ColumnElement[bool], why: Why) -> Iterator[int]:
         while rows := self._remove_rows(uid, allowed, why):
             for row in rows:
+                heat_maps.discard(self._data_dir, row.id)  # first: what is left over is found by the file of the image
                 self._unlink(self._data_dir / row.path)
             self._remove_empty_folders(rows)
             log.info("%d files of study %s are removed (%s)", len(rows), uid, why.value, extra={

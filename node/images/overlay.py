@@ -15,14 +15,14 @@ from node.errors import NotEvaluable
 
 _Number = TypeVar("_Number", bound=np.generic)
 
-CAPTION = "Relevance of the score, not a segmentation"
+CAPTION = "relevance of the score, not a segmentation"
 #: Viridis at nine places: brightness rises evenly, and no kind of colour blindness confuses its order.
 _COLOURS = np.array([
     (68, 1, 84), (71, 44, 122), (59, 81, 139), (44, 113, 142), (33, 144, 141), (39, 173, 129), (92, 200, 99),
     (170, 220, 50), (253, 231, 37)], dtype=np.float32)
 #: How much of the frame the strongest place hides.
 _OPACITY = 0.6
-_SMALLEST, _LARGEST = 512, 1600
+_SMALLEST, _LARGEST = 512, 1024
 _LINE = 20
 
 
@@ -36,12 +36,24 @@ def overlay(relevance: Relevance, image: ModelImage, notices: Sequence[str] = ()
     """
     if not relevance.reliable:
         raise NotEvaluable(relevance.reason)
-    frame = as_displayed(image.pixels.astype(np.float32), image.transforms)
+    shown = as_displayed(image.pixels.astype(np.float32), image.transforms)
     strength = as_displayed(_strength(relevance.map), image.transforms)
     hidden = _OPACITY * strength[:, :, None]
-    mixed = frame * (1 - hidden) + _coloured(strength) * hidden
+    mixed = shown * (1 - hidden) + _coloured(strength) * hidden
     lines = (f"{relevance.finding}: {CAPTION}", f"{relevance.method.value}, {relevance.model.name}", *notices)
-    return _png(_captioned(_sized(Image.fromarray(mixed.round().astype(np.uint8))), lines))
+    return _sheet(mixed.round().astype(np.uint8), lines)
+
+
+def frame(image: ModelImage, notices: Sequence[str] = ()) -> bytes:
+    """PNG of the frame without padding, turned back as stored, of the size of its overlay."""
+    lines = ("As received, without overlay", f"frame {image.frame}", *notices)
+    return _sheet(as_displayed(image.pixels, image.transforms), lines)
+
+
+def seen(image: ModelImage, notices: Sequence[str] = ()) -> bytes:
+    """PNG of the square as it is handed to the model, which makes it smaller."""
+    side = len(image.pixels)
+    return _sheet(image.pixels, ("As the model sees it", f"{side} x {side} before the model's resize", *notices))
 
 
 def as_displayed(square: NDArray[_Number], transforms: Sequence[Transform]) -> NDArray[_Number]:
@@ -67,6 +79,10 @@ def _strength(relevance: NDArray[np.float32]) -> NDArray[np.float32]:
 def _coloured(strength: NDArray[np.float32]) -> NDArray[np.float32]:
     places = np.linspace(0, 1, len(_COLOURS))
     return np.stack([np.interp(strength, places, _COLOURS[:, each]) for each in range(3)], axis=-1).astype(np.float32)
+
+
+def _sheet(pixels: NDArray[np.uint8], lines: Sequence[str]) -> bytes:
+    return _png(_captioned(_sized(Image.fromarray(np.ascontiguousarray(pixels))), lines))
 
 
 def _sized(picture: Image.Image) -> Image.Image:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from node.domain import ImageScore, ModelIdentity, ModelImage, OperatingPoint, Priority, PromptSet
+from node.domain import ImageScore, ModelIdentity, ModelImage, OperatingPoint, Priority, PromptSet, RelevanceMethod
 from node.errors import DeviceFull, DeviceLost
 from node.inference.waiting_line import WaitingLine
-from node.interfaces import TriageModel
+from node.interfaces import Explainer, TriageModel
 
 T = TypeVar("T")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+
+Turn = Callable[[], AbstractContextManager[None]]
+"""Entered by somebody for one short piece of work on a device; it may be waited for."""
 
 #: Prepared images of one caller that may wait at once: a volume of 1000 slices is not whole in memory.
 WINDOW = 64
@@ -68,6 +72,7 @@ class MicroBatcher(Generic[T, R]):
         self._line: WaitingLine[_Waiting[T, R]] = WaitingLine()
         self._changed = threading.Condition()
         self._closed = False
+        self._busy = self._lent = False
         self._thread = threading.Thread(target=self._run, name="micro-batcher", daemon=True)
         self._thread.start()
 
@@ -84,6 +89,27 @@ class MicroBatcher(Generic[T, R]):
             self._line.add(waiting, priority, acquired_at=acquired_at, sender=sender)
             self._changed.notify_all()
         return waiting.answer
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """The device for one short piece of other work in the caller's thread, once it is idle and no item waits.
+
+        An item that comes meanwhile waits for the end of that piece and for no other.
+
+        Raises:
+            RuntimeError: the batcher is closed.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or not (self._busy or self._lent or len(self._line)))
+            if self._closed:
+                raise RuntimeError("the batcher is closed")
+            self._lent = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._lent = False
+                self._changed.notify_all()
 
     def close(self) -> None:
         """Take nothing more, answer what is queued, and stop the thread."""
@@ -104,7 +130,10 @@ class MicroBatcher(Generic[T, R]):
         """What is next. An idle device waits for it; empty then only when closed and drained."""
         with self._changed:
             if idle:
-                self._changed.wait_for(lambda: len(self._line) > 0 or self._closed)
+                self._busy = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: not self._lent and (len(self._line) > 0 or self._closed))
+                self._busy = True
             return self._line.take(self._device.max_batch)
 
     def _begin(self, batch: Sequence[_Waiting[T, R]]) -> _Running[T, R] | None:
@@ -148,6 +177,10 @@ class Batchable(TriageModel, Starter[NDArray[np.uint8], ImageScore], Protocol):
         """What it takes of an image. Raises Undecodable."""
         ...
 
+    def explainer(self, method: RelevanceMethod | None = None, turn: Turn = nullcontext) -> Explainer | None:
+        """Relevance maps by the same weights; every piece of work on the device waits for its ``turn``."""
+        ...
+
 
 class BatchedTriage:
     """A triage model whose callers share batches; implements ``interfaces.TriageModel``.
@@ -169,7 +202,7 @@ class BatchedTriage:
         self.shadow_reason = model.shadow_reason
         self.unvalidated = model.unvalidated
         self.takes = model.takes
-        self._prepare = model.prepare
+        self._prepare, self._explainer = model.prepare, model.explainer
         self._batcher: MicroBatcher[NDArray[np.uint8], ImageScore] = MicroBatcher(model)
 
     def score(self, images: Sequence[ModelImage], priority: Priority = Priority.ROUTINE) -> list[dict[str, float]]:
@@ -192,6 +225,10 @@ class BatchedTriage:
         finally:
             for answer in answers:
                 answer.cancel()  # of what is left where one failed; to an answer that came it does nothing
+
+    def explainer(self) -> Explainer | None:
+        """Relevance maps by the same model, in the pauses between batches: no image waits for more than a piece."""
+        return self._explainer(turn=self._batcher.lent)
 
     def close(self) -> None:
         """Answer what is queued and stop."""

@@ -1,7 +1,10 @@
-"""Deletion check: does the score fall when the area a map points at is taken away, and more than elsewhere?
+"""Deletion check: does the score fall when the area a map points at is taken away, and more than anywhere else?
 
 It needs no ground truth, and unmasks maps that look plausible and are not: in a model trained with a pooled loss only,
-patch tokens carry global evidence, so that pictures made of them point anywhere.
+patch tokens carry global evidence, so that pictures made of them point anywhere. Taking away what a map calls relevant
+is the deletion metric of Petsiuk et al. (RISE, BMVC 2018), against areas drawn at random as in Samek et al. (IEEE TNNLS
+2017). Here it is a permutation test: a map that has nothing to do with the score is as likely as any of its controls to
+have the largest drop.
 """
 
 from __future__ import annotations
@@ -14,14 +17,17 @@ from numpy.typing import NDArray
 
 #: Share of the image that is taken away.
 AREA = 0.10
-#: Areas elsewhere with which the drop is compared.
-RANDOM_AREAS = 8
-#: Logits by which the drop must exceed the mean of the random areas: the odds fall by a third more.
+#: Areas elsewhere that the drop has to exceed, every one: an arbitrary map does so once in twenty.
+CONTROLS = 19
+#: Logits by which it has to exceed the largest of them: the odds fall by a third more.
 MARGIN = 0.4
-#: And standard deviations of the random areas' drops by which it must exceed their mean.
-SPREADS = 2.0
-#: Least share of a random area that must lie in the picture, padding not counted.
+#: And standard deviations of their drops by which it has to exceed their mean.
+SPREADS = 3.0
+#: Least share of a control that must lie in the picture, padding not counted.
 INSIDE = 0.9
+#: Largest share of a control that may lie in the area itself, and never its most relevant cell: a control that
+#: takes away the finding too is none.
+OVERLAP = 0.125
 
 Area = NDArray[np.bool_]
 """Cells of a map's grid (g, g) that are taken away."""
@@ -31,9 +37,13 @@ Drops = Callable[[Sequence[Area]], NDArray[np.float64]]
 
 @dataclass(frozen=True, kw_only=True)
 class Deletion:
-    """What came out. ``reliable`` is never true of what is no number."""
+    """What came out, in logits: ``drop`` has to exceed ``needed``; ``random_drop`` is the mean of the controls.
+
+    ``reliable`` is never true of what is no number.
+    """
 
     drop: float
+    needed: float
     random_drop: float
     reliable: bool
     reason: str
@@ -42,18 +52,17 @@ class Deletion:
 def check(relevance: NDArray[np.floating], inside: Area, drops: Drops, seed: int = 0) -> Deletion:
     """Take away the most relevant area of a map (g, g) and as many cells elsewhere, and compare.
 
-    ``inside`` marks the cells that hold picture rather than padding. The random areas have the map's own shape,
+    ``inside`` marks the cells that hold picture rather than padding. The controls have the map's own shape,
     moved: scattered cells and one patch of the same size do not harm a score equally.
     """
     top = most_relevant(relevance)
-    lost = drops([top, *elsewhere(top, inside, np.random.default_rng(seed))])
+    lost = drops([top, *elsewhere(top, int(relevance.argmax()), inside, np.random.default_rng(seed))])
     drop, others = float(lost[0]), lost[1:]
-    expected, spread = float(others.mean()), float(others.std(ddof=1))
-    needed = expected + max(MARGIN, SPREADS * spread)
+    needed = max(float(others.max()) + MARGIN, float(others.mean() + SPREADS * others.std(ddof=1)))
     flat = not np.ptp(relevance) > 0
     reliable = not flat and drop > needed
     reason = "" if reliable else _reason(flat, drop, needed)
-    return Deletion(drop=drop, random_drop=expected, reliable=reliable, reason=reason)
+    return Deletion(drop=drop, needed=needed, random_drop=float(others.mean()), reliable=reliable, reason=reason)
 
 
 def most_relevant(relevance: NDArray[np.floating]) -> Area:
@@ -64,25 +73,29 @@ def most_relevant(relevance: NDArray[np.floating]) -> Area:
     return area.reshape(relevance.shape)
 
 
-def elsewhere(top: Area, inside: Area, random: np.random.Generator) -> list[Area]:
-    """The area moved to random places within the picture; scattered cells of the picture where no place takes it."""
+def elsewhere(top: Area, peak: int, inside: Area, random: np.random.Generator) -> list[Area]:
+    """The area moved to random places within the picture, away from itself and from its flat index ``peak``.
+
+    Scattered cells of the picture stand in where too few places take it.
+    """
     rows, columns = top.shape
     count = int(top.sum())
-    areas = []
-    for place in random.permutation(rows * columns)[: rows * columns - 1]:
+    areas: list[Area] = []
+    for place in random.permutation(rows * columns):
         moved = np.roll(top, divmod(int(place), columns), axis=(0, 1))
-        if (moved & inside).sum() >= INSIDE * count and (moved & top).sum() <= count / 2:
+        apart = (moved & top).sum() <= OVERLAP * count and not moved.flat[peak]
+        if apart and (moved & inside).sum() >= INSIDE * count:
             areas.append(moved)
-        if len(areas) == RANDOM_AREAS:
+        if len(areas) == CONTROLS:
             return areas
-    return [*areas, *(_scattered(inside, count, random) for _ in range(RANDOM_AREAS - len(areas)))]
+    return [*areas, *(_scattered(inside & ~top, count, random) for _ in range(CONTROLS - len(areas)))]
 
 
-def _scattered(inside: Area, count: int, random: np.random.Generator) -> Area:
-    cells = np.flatnonzero(inside)
-    area = np.zeros(inside.size, dtype=bool)
+def _scattered(free: Area, count: int, random: np.random.Generator) -> Area:
+    cells = np.flatnonzero(free)
+    area = np.zeros(free.size, dtype=bool)
     area[random.choice(cells, size=min(count, len(cells)), replace=False)] = True
-    return area.reshape(inside.shape)
+    return area.reshape(free.shape)
 
 
 def _reason(flat: bool, drop: float, needed: float) -> str:
@@ -90,5 +103,5 @@ def _reason(flat: bool, drop: float, needed: float) -> str:
         return "no reliable localisation: the map is the same everywhere"
     return (
         f"no reliable localisation: without its most relevant {AREA:.0%} the score falls by {drop:.2f} logits, "
-        f"expected more than {needed:.2f} as other areas of the same size cost nearly as much"
+        f"expected more than {needed:.2f}, by what {CONTROLS} other areas of the same size cost"
     )

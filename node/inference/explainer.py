@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from node.domain import ModelIdentity, ModelImage, Relevance, RelevanceMethod
 from node.errors import ConfigurationError, ModelOutputError
+from node.inference.batching import Turn
 from node.inference.deletion import check
 from node.inference.preprocessing import model_pixels
 from node.inference.saliency import Saliency, smooth
@@ -21,11 +23,12 @@ class SigLIPExplainer:
 
     def __init__(
         self, *, vision: VisionTower, keys: Sequence[str], contrast: Tensor, side: int, resize: str,
-        identity: ModelIdentity, method: RelevanceMethod,
+        identity: ModelIdentity, method: RelevanceMethod, turn: Turn = nullcontext,
     ) -> None:
+        """``turn`` is entered around every batch on the device."""
         self.identity, self.method = identity, method
         self._vision, self._keys, self._contrast = vision, tuple(keys), contrast
-        self._side, self._resize = side, resize
+        self._side, self._resize, self._turn = side, resize, turn
 
     def explain(self, image: ModelImage, finding: str) -> Relevance:
         """The map of one finding on one image, and what the deletion check says of it. Thread-safe.
@@ -34,20 +37,22 @@ class SigLIPExplainer:
             ConfigurationError: the prompt set has no such finding.
             Undecodable: the image is not a uint8 RGB square.
             ModelOutputError: the model answered with something that is no number.
+            DeviceFull: the memory does not suffice for one image.
+            DeviceLost: the accelerator does not work any more in this process.
         """
         if finding not in self._keys:
             raise ConfigurationError(f"finding {finding!r}: not in the prompt set; it has {', '.join(self._keys)}")
         square = model_pixels(image, self._side, self._resize)
-        saliency = Saliency(self._vision, self._contrast[:, self._keys.index(finding)], square)
+        saliency = Saliency(self._vision, self._contrast[:, self._keys.index(finding)], square, self._turn)
         grid = self._grid(saliency)
         deletion = check(grid, picture_cells(image, len(grid)), saliency.drops)
-        told = np.array([*grid.ravel(), deletion.drop, deletion.random_drop])
+        told = np.array([*grid.ravel(), deletion.drop, deletion.needed, deletion.random_drop])
         if not np.isfinite(told).all():
             raise ModelOutputError(f"{self.identity.name}: the relevance of {finding} is not a number")
         return Relevance(
-            finding=finding, method=self.method, model=self.identity, map=smooth(grid, len(image.pixels)),
-            deletion_drop=deletion.drop, random_drop=deletion.random_drop, reliable=deletion.reliable,
-            reason=deletion.reason,
+            finding=finding, method=self.method, model=self.identity, cells=grid.astype(np.float32),
+            map=smooth(grid, len(image.pixels)), deletion_drop=deletion.drop, needed_drop=deletion.needed,
+            random_drop=deletion.random_drop, reliable=deletion.reliable, reason=deletion.reason,
         )
 
     def _grid(self, saliency: Saliency) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from node.config import TriageModelSection
 from node.domain import ImageScore, ModelIdentity, ModelImage, OperatingPoint, Priority, PromptSet, RelevanceMethod
 from node.errors import ModelOutputError
 from node.inference import operating_points
+from node.inference.batching import Turn
 from node.inference.checkpoints import ModelKind, manifest, resolve_checkpoint
 from node.inference.explainer import SigLIPExplainer
 from node.inference.forms import quickest_on_cuda
@@ -60,7 +62,7 @@ class MedSigLIP:
         calibration: Calibration,
         max_batch: int,
         forward: Forward | None = None,
-        explains: RelevanceMethod = RelevanceMethod.OCCLUSION,
+        explains: RelevanceMethod | None = RelevanceMethod.OCCLUSION,
     ) -> None:
         self.prompt_set = prompt_set
         self.identity = identity
@@ -112,7 +114,7 @@ class MedSigLIP:
             calibration=calibration,
             max_batch=max_batch,
             forward=_form(tower, square_side(image_processor.size), max_batch) if is_large(directory) else None,
-            explains=described.explain,
+            explains=described.explain if _explains(section, device, directory) else None,
         )
         if (shown := probes(prompt_set.probes)) is not None:
             check_probes(prompt_set, shown.shows, model.score(shown.images()))
@@ -145,11 +147,15 @@ class MedSigLIP:
         """How many batches may be started while one runs."""
         return self._vision.ahead
 
-    def explainer(self, method: RelevanceMethod | None = None) -> SigLIPExplainer:
-        """Relevance maps by the same weights; by the method the checkpoint states, else by occlusion."""
-        return SigLIPExplainer(
+    def explainer(self, method: RelevanceMethod | None = None, turn: Turn = nullcontext) -> SigLIPExplainer | None:
+        """Relevance maps by the same weights; by the method the checkpoint states, else by occlusion.
+
+        None where ``models.triage.heat_maps`` wants none and no method is asked for.
+        """
+        chosen = method or self._explains
+        return None if chosen is None else SigLIPExplainer(
             vision=self._vision, keys=self._keys, contrast=self._contrast, side=self._side,
-            resize=self.prompt_set.resize, identity=self.identity, method=method or self._explains,
+            resize=self.prompt_set.resize, identity=self.identity, method=chosen, turn=turn,
         )
 
     def prepare(self, image: ModelImage) -> NDArray[np.uint8]:
@@ -191,6 +197,13 @@ class MedSigLIP:
         lengths = vectors.norm(dim=-1)
         if not torch.isfinite(logits).all() or not ((lengths - 1).abs() < 0.01).all():  # NaN fails both
             raise ModelOutputError(f"{self.identity.name}: a score is not a number; set models.triage.dtype to float32")
+
+
+def _explains(section: TriageModelSection, device: torch.device, directory: Path) -> bool:
+    """A map takes hundreds of forward passes: half an hour of a large model on a CPU."""
+    if section.heat_maps == "auto":
+        return device.type != "cpu" or not is_large(directory)
+    return section.heat_maps == "always"
 
 
 def _form(tower: Any, side: int, max_batch: int) -> Forward | None:

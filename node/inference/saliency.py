@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from node.inference.batching import Turn
 from node.inference.preprocessing import normalised
 from node.inference.torch_runtime import working_device
 from node.inference.tower import VisionTower
@@ -29,7 +31,8 @@ Grid = NDArray[np.float64]
 class Saliency:
     """One tower asked about one direction, (D,): a normalised image vector times it is the logit of a finding."""
 
-    def __init__(self, vision: VisionTower, direction: Tensor, square: Square) -> None:
+    def __init__(self, vision: VisionTower, direction: Tensor, square: Square, turn: Turn = nullcontext) -> None:
+        self._turn = turn
         self._vision, self._direction, self._square = vision, direction.float().cpu(), square
         config = vision.module.config
         self._side, self._patch = int(config.image_size), int(config.patch_size)
@@ -58,16 +61,16 @@ class Saliency:
 
     def single_token(self) -> Grid:
         """Per patch, the logit that its final token alone would give."""
-        with torch.inference_mode(), working_device("explainer"):
+        with self._turn(), torch.inference_mode(), working_device("explainer"):
             tokens = self._tokens()[0].unsqueeze(1)
             alone = functional.normalize(self._vision.module.head(tokens).float(), dim=-1)
             return self._grid(alone.cpu() @ self._direction)
 
     def grad_cam(self) -> Grid:
         """Per patch, gradient of the logit by its final token times the token, summed; only gains are kept."""
-        with torch.inference_mode(), working_device("explainer"):
+        with self._turn(), torch.inference_mode(), working_device("explainer"):
             tokens = self._tokens()
-        with torch.inference_mode(mode=False), torch.enable_grad(), working_device("explainer"):
+        with self._turn(), torch.inference_mode(mode=False), torch.enable_grad(), working_device("explainer"):
             leaf = tokens.clone().requires_grad_(True)
             vector = functional.normalize(self._vision.module.head(leaf).float(), dim=-1)
             (gradient,) = torch.autograd.grad((vector @ self._direction.to(vector.device)).sum(), leaf)
@@ -84,9 +87,13 @@ class Saliency:
     def _grid(self, values: Tensor) -> Grid:
         return values.reshape(self.patches, self.patches).numpy().astype(np.float64)
 
-    def _logits(self, squares: Iterable[Square]) -> NDArray[np.float64]:
-        vectors = self._vision.vectors(list(squares))
-        return (vectors.float() @ self._direction).numpy().astype(np.float64)
+    def _logits(self, squares: Sequence[Square]) -> NDArray[np.float64]:
+        """Batch by batch, each in its turn."""
+        step, vectors = self._vision.max_batch, []
+        for at in range(0, len(squares), step):
+            with self._turn():
+                vectors.append(self._vision.vectors(squares[at : at + step]))
+        return (torch.cat(vectors).float() @ self._direction).numpy().astype(np.float64)
 
     def _without(self, area: NDArray[np.bool_]) -> tuple[Square, Square]:
         pixels = enlarged(area, self._side)[:, :, None]

@@ -50,7 +50,7 @@ def decode(desk: Desk, ref: RunRef) -> JSON:
     if refusal := desk.refusal(state.results["plan"]["prompt_set"]):
         return {"end": True, "reason": refusal}
     model = desk.triage_models.get(state.results["plan"]["prompt_set"])
-    found = selection.select(desk.data_dir, _eligible(state), desk.limits, model.takes if model else 0)
+    found = selection.select(desk.data_dir, eligible(state), desk.limits, model.takes if model else 0)
     if not found.images:
         reasons = list(found.undecodable.values())
         return {"end": True, "reason": reasons[0] if reasons else "no image could be decoded"}
@@ -67,7 +67,7 @@ def triage(desk: Desk, ref: RunRef) -> JSON:
     model = triage_model(desk, state.results["plan"]["prompt_set"])
     transforms = {Key.of(name): parse(tuple[Transform, ...], steps)
                   for name, steps in state.results["decode"]["transforms"].items()}
-    scored = scores.of_images(desk, model, _eligible(state), transforms, ref.priority)
+    scored = scores.of_images(desk, model, eligible(state), transforms, ref.priority)
     uids = {found.id: found.sop_instance_uid for found in state.evidence}
     images = {key: ScoredImage(sop_instance_uid=uids[key.instance_id], frame=key.frame, score=one)
               for key, one in scored.images.items()}
@@ -85,9 +85,10 @@ def refused(model: TriageModel, one: ScoredImage) -> str:
     return gate.refusal(model.prompt_set.gate, one.score.gate)
 
 
-def _eligible(state: RunState) -> list[ReceivedInstance]:
-    eligible = set(state.results["plan"]["eligible"])
-    return [found for found in state.evidence if found.id in eligible]
+def eligible(state: RunState) -> list[ReceivedInstance]:
+    """Instances that the plan shows to models."""
+    ids = set(state.results["plan"]["eligible"])
+    return [found for found in state.evidence if found.id in ids]
 
 
 def triage_model(desk: Desk, prompt_set: str) -> TriageModel:

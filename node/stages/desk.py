@@ -101,6 +101,8 @@ class RunState:
     trigger: str
     evidence: tuple[ReceivedInstance, ...]
     results: JSON
+    #: Nothing of the sequence is left to do.
+    ended: bool = False
 
     @property
     def historical(self) -> bool:
@@ -123,7 +125,8 @@ def read_run(connection: sa.Connection, ref: RunRef) -> RunState:
         sa.select(study).where(study.c.study_instance_uid == ref.study_instance_uid)).one()
     return RunState(
         ref=ref, study=as_study(dict(booked._mapping)), started_at=row.started_at, trigger=row.trigger,
-        evidence=tuple(evidence_of(connection, row.instance_ids)), results=row.results)
+        evidence=tuple(evidence_of(connection, row.instance_ids)), results=row.results,
+        ended=row.state != "running")
 
 
 def dump(kind: Any, value: Any) -> Any:

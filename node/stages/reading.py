@@ -27,7 +27,7 @@ from node.domain import (
 from node.errors import ModelOutputError, ModelServerError, NotAuthorised
 from node.inference import review
 from node.stages import selection
-from node.stages.analysis import evaluated
+from node.stages.analysis import eligible, evaluated
 from node.stages.desk import Desk, RunRef, RunState, dump, load_run, local, parse
 from node.stages.pictures import Key
 
@@ -62,8 +62,7 @@ def _shown(desk: Desk, state: RunState) -> ModelImage:
 
 def _decisive(state: RunState) -> tuple[list[ReceivedInstance], Key]:
     """The eligible instances, and which image of them decided."""
-    ranked, eligible = state.results["rank"], set(state.results["plan"]["eligible"])
-    found = [one for one in state.evidence if one.id in eligible]
+    ranked, found = state.results["rank"], eligible(state)
     decisive = next(one for one in found if one.sop_instance_uid == ranked["decisive"])
     return found, Key(decisive.id, ranked["decisive_frame"])
 
@@ -89,7 +88,7 @@ def guard(desk: Desk, ref: RunRef) -> JSON:
         prompt_set=triaged.prompt_set, aggregate=triaged.aggregate,
         impression=text.impression if text else "", recommendation=text.recommendation if text else "",
         remarks=(*_remarks(state, outcomes), *review.remarks(triaged.scores, prompt_set.review)),
-        notices=_notices(desk, triaged, answer), started_at=local(state.started_at), unvalidated=triaged.unvalidated)
+        notices=notices(desk, triaged, answer), started_at=local(state.started_at), unvalidated=triaged.unvalidated)
     answered = FindingsState.WITHHELD if withheld else FindingsState(told["state"])
     return {"analysis": dump(AnalysisResult, analysis), "findings_state": answered.value,
             "guardrails": dump(tuple[GuardrailOutcome, ...], outcomes)}
@@ -140,15 +139,16 @@ def _remarks(state: RunState, outcomes: tuple[GuardrailOutcome, ...]) -> tuple[s
     return (*remarks, *guardrails.remarks(outcomes))
 
 
-def _notices(desk: Desk, triaged: TriageResult, answer: Findings | None) -> tuple[str, ...]:
-    notices = []
+def notices(desk: Desk, triaged: TriageResult, answer: Findings | None = None) -> tuple[str, ...]:
+    """What is stamped on everything that comes of these answers."""
+    stamped = []
     if triaged.model.demo or (answer is not None and answer.model.demo):
-        notices.append(DEMO_NOTICE)
+        stamped.append(DEMO_NOTICE)
     if desk.config.node.intended_use is IntendedUse.RESEARCH:
-        notices.append(RESEARCH_NOTICE)
+        stamped.append(RESEARCH_NOTICE)
     if triaged.unvalidated:
-        notices.append(UNVALIDATED_NOTICE)
-    return tuple(notices)
+        stamped.append(UNVALIDATED_NOTICE)
+    return tuple(stamped)
 
 
 def spoke_demo(analysis: AnalysisResult) -> bool:

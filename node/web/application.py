@@ -17,7 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from node.errors import StorageError
-from node.web import api, events, pages
+from node.web import api, events, heat_maps, pages
 from node.web.readiness import Readiness
 from node.web.words import Words
 
@@ -44,6 +44,7 @@ def create_app(
     app = FastAPI(title="DICOM AI node", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.stopping = threading.Event()
     app.include_router(api.router(engine, data_dir, readiness))
+    app.include_router(heat_maps.router(engine, data_dir))
     app.include_router(events.router(events.Pulse(engine), app.state.stopping))
     app.include_router(pages.router(engine, data_dir, readiness, notices, Words(language)))
     app.mount("/static", StaticFiles(packages=[("node.web", "static")]))

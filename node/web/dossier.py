@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from node import audit, worklist
 from node.database import commitment, delivery, instance, report, run, worklist_entry
 from node.domain import JSON
+from node.web import heat_maps
 
 #: What is shown of an instance; its place on disk stays inside.
 INSTANCE_COLUMNS = (
@@ -39,6 +40,7 @@ def read(connection: sa.Connection, study_uid: str) -> JSON | None:
             delivery, study_uid),
         "commitments": _rows(
             connection, sa.select(commitment).order_by(commitment.c.requested_at), commitment, study_uid),
+        "heat_maps": [plain(told) for told in heat_maps.of_study(connection, study_uid)],
         "audit": audit_events(connection, study_uid),
     }
 

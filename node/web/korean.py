@@ -121,6 +121,16 @@ PAGES = {
     "Versions": "버전",
     "Waiting": "대기",
     "Without AI result": "AI 결과 없음",
+    "Where the scores come from": "점수의 근거 위치",
+    "Relevance of the score, not a segmentation: a map shows which part of the image the score rests on, not where a "
+    "finding begins or ends. A place without colour may be abnormal too.":
+        "점수의 근거를 나타내는 지도이며 병변의 분할이 아닙니다. 점수가 영상의 어느 부분에 근거하는지를 보일 뿐 병변의 "
+        "경계를 뜻하지 않으며, 색이 없는 부위도 비정상일 수 있습니다.",
+    "No reliable localisation": "신뢰할 수 있는 위치 정보 없음",
+    "median of the image and below: no colour": "영상의 중앙값 이하: 색 없음",
+    "highest relevance": "가장 높은 관련도",
+    "without its most relevant tenth the score loses %(drop)s logits, needed: more than %(needed)s":
+        "관련도가 가장 높은 10분의 1을 지우면 점수가 %(drop)s 로짓 낮아짐(필요: %(needed)s 초과)",
     "Worklist": "작업 목록",
     "Written": "작성 시각",
     "at": "주소",
@@ -164,6 +174,16 @@ SAID = {
     "%(minutes)s min": "%(minutes)s분",
     "%(seconds)s s": "%(seconds)s초",
     "AI %(priority)s": "AI %(priority)s",
+    "being made; nothing waits for it": "작성 중(다른 처리는 기다리지 않음)",
+    "passed its deletion check": "삭제 검사 통과",
+    "failed its deletion check": "삭제 검사 실패",
+    "could not be made": "만들 수 없음",
+    "occlusion": "가림법",
+    "each patch token alone": "패치 토큰별",
+    "Grad-CAM": "Grad-CAM",
+    "As received": "수신된 방향",
+    "With the relevance of the score": "점수의 관련도 표시",
+    "As the model sees it": "모델이 보는 영상",
     "failed, read without AI": "실패, AI 없이 판독",
     "moved up after %(wait)s": "%(wait)s 경과로 상향",
     "no AI": "AI 없음",

@@ -12,7 +12,17 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from node.domain import EntryState, Lane, Presence, Priority, Side, StudyFinding, WorklistEntry
+from node.domain import (
+    EntryState,
+    HeatMapState,
+    Lane,
+    Presence,
+    Priority,
+    RelevanceMethod,
+    Side,
+    StudyFinding,
+    WorklistEntry,
+)
 from node.web.korean import KOREAN
 from node.worklist import PROMOTION_SECONDS, is_promoted
 from sr_writer.wording import wording
@@ -25,6 +35,22 @@ STATE = {
     EntryState.FAILED: "failed, read without AI",
 }
 """States that the dossier says in more than one word."""
+
+HEAT_MAP = {
+    HeatMapState.PENDING: "being made; nothing waits for it",
+    HeatMapState.RELIABLE: "passed its deletion check",
+    HeatMapState.UNRELIABLE: "failed its deletion check",
+    HeatMapState.FAILED: "could not be made",
+}
+
+METHOD = {
+    RelevanceMethod.OCCLUSION: "occlusion",
+    RelevanceMethod.SINGLE_TOKEN: "each patch token alone",
+    RelevanceMethod.GRAD_CAM: "Grad-CAM",
+}
+
+VIEWS = {"frame": "As received", "overlay": "With the relevance of the score", "seen": "As the model sees it"}
+"""Pictures of an explained image, in the order in which they are shown."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +95,18 @@ class Words:
     def entry_state(self, value: EntryState) -> str:
         """The state of a study in a sentence."""
         return self.gettext(STATE[value]) if value in STATE else self.state(value)
+
+    def heat_map(self, state: str) -> str:
+        """What became of a heat map."""
+        return self.gettext(HEAT_MAP[HeatMapState(state)])
+
+    def method(self, value: str) -> str:
+        """How a heat map was made."""
+        return self.gettext(METHOD[RelevanceMethod(value)])
+
+    def views(self) -> dict[str, str]:
+        """Names of an explained image's pictures, in order."""
+        return {view: self.gettext(name) for view, name in VIEWS.items()}
 
     def duration(self, seconds: float) -> str:
         """A waiting time as two units at most: ``45 s``, ``12 min``, ``3 h 05 min``, ``2 d 4 h``."""

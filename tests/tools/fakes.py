@@ -25,6 +25,8 @@ from node.domain import (
     Presence,
     Priority,
     PromptSet,
+    Relevance,
+    RelevanceMethod,
     Side,
     StoreOutcome,
 )
@@ -40,6 +42,31 @@ def identity(name: str, *, demo: bool = True) -> ModelIdentity:
     """A model of that name; its numbers follow from the name."""
     number = sum(name.encode())
     return ModelIdentity(name=name, version="1", sha256=f"{number:064x}", device_uid=f"2.25.{number}", demo=demo)
+
+
+@dataclass
+class FakeExplainer:
+    """Finds everything in the upper left corner; ``unreliable`` findings fail their check, ``errors`` are raised."""
+
+    identity: ModelIdentity = field(default_factory=lambda: identity("fake-triage"))
+    method: RelevanceMethod = RelevanceMethod.SINGLE_TOKEN
+    unreliable: set[str] = field(default_factory=set)
+    errors: dict[str, Exception] = field(default_factory=dict)
+    #: SOP Instance UID and finding of every call.
+    calls: list[tuple[str, str]] = field(default_factory=list)
+
+    def explain(self, image: ModelImage, finding: str) -> Relevance:
+        self.calls.append((image.sop_instance_uid, finding))
+        if finding in self.errors:
+            raise self.errors[finding]
+        cells = np.zeros((4, 4), np.float32)
+        cells[0, 0] = 3.0
+        side, reliable = len(image.pixels), finding not in self.unreliable
+        return Relevance(
+            finding=finding, method=self.method, model=self.identity, cells=cells,
+            map=np.kron(cells, np.ones((-(-side // 4),) * 2, np.float32))[:side, :side], deletion_drop=3.0,
+            needed_drop=1.0 if reliable else 4.0, random_drop=0.2, reliable=reliable,
+            reason="" if reliable else "no reliable localisation: the score falls as much elsewhere")
 
 
 @dataclass
@@ -60,6 +87,7 @@ class FakeTriage:
     errors: list[Exception] = field(default_factory=list)
     #: Domain scores of every image.
     gate: dict[str, float] = field(default_factory=dict)
+    explains: FakeExplainer | None = None
     gate_by_image: dict[str, dict[str, float]] = field(default_factory=dict)
     #: SOP Instance UIDs and priority of every call.
     calls: list[tuple[list[str], Priority]] = field(default_factory=list)
@@ -70,6 +98,9 @@ class FakeTriage:
     def in_shadow(self) -> None:
         """Forget every operating point."""
         self.operating_points, self.shadow_reason = {}, "nothing was measured"
+
+    def explainer(self) -> FakeExplainer | None:
+        return self.explains
 
     def score(self, images: Sequence[ModelImage], priority: Priority = Priority.ROUTINE) -> list[dict[str, float]]:
         return [dict(one.scores) for one in self.scored(images, priority)]

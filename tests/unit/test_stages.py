@@ -268,12 +268,12 @@ def test_what_every_object_is_stamped_with(
 ) -> None:
     result = triaged(scores(), model=FakeTriage(identity=identity("t", demo=triage_is_demo)))
     answer = FakeFindings(identity=identity("f", demo=findings_are_demo)).describe([])
-    assert reading._notices(desk(node=use), result, answer) == notices
+    assert reading.notices(desk(node=use), result, answer) == notices
 
 
 def test_points_that_nobody_measured_are_stamped() -> None:
     result = triaged(scores(), model=FakeTriage(unvalidated=True, identity=identity("t", demo=False)))
-    assert reading._notices(desk(), result, None) == (RESEARCH_NOTICE, reading.UNVALIDATED_NOTICE)
+    assert reading.notices(desk(), result, None) == (RESEARCH_NOTICE, reading.UNVALIDATED_NOTICE)
 
 
 @given(st.lists(st.text(), min_size=1, max_size=4))
