@@ -155,7 +155,8 @@ class MedSigLIP:
         chosen = method or self._explains
         return None if chosen is None else SigLIPExplainer(
             vision=self._vision, keys=self._keys, contrast=self._contrast, side=self._side,
-            resize=self.prompt_set.resize, identity=self.identity, method=chosen, turn=turn,
+            resize=self.prompt_set.resize, identity=self.identity, method=chosen,
+            points=self.operating_points, turn=turn,
         )
 
     def prepare(self, image: ModelImage) -> NDArray[np.uint8]:
@@ -200,7 +201,7 @@ class MedSigLIP:
 
 
 def _explains(section: TriageModelSection, device: torch.device, directory: Path) -> bool:
-    """A map takes hundreds of forward passes: half an hour of a large model on a CPU."""
+    """A map takes hundreds of forward passes: of a large model on a CPU each takes seconds."""
     if section.heat_maps == "auto":
         return device.type != "cpu" or not is_large(directory)
     return section.heat_maps == "always"

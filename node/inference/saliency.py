@@ -29,7 +29,10 @@ Grid = NDArray[np.float64]
 
 
 class Saliency:
-    """One tower asked about one direction, (D,): a normalised image vector times it is the logit of a finding."""
+    """One tower asked about one direction, (D,): a normalised image vector times it is the logit of a finding.
+
+    ``score`` is that of the whole image, in 0..1.
+    """
 
     def __init__(self, vision: VisionTower, direction: Tensor, square: Square, turn: Turn = nullcontext) -> None:
         self._turn = turn
@@ -39,6 +42,7 @@ class Saliency:
         self.patches = self._side // self._patch
         self._blurred = blurred(square)
         self._whole = self._logits([square])[0]
+        self.score = float(1 / (1 + np.exp(-self._whole)))
 
     def drops(self, areas: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
         """What the logit loses when each area, marked on a grid (g, g) of any size, is taken away.

@@ -176,3 +176,39 @@ def test_what_waits_for_a_caller_that_failed_is_not_scored() -> None:
         batched.scored([1, -1])
     batched.close()
     assert model.batches == [[0]]
+
+
+def test_lent_work_waits_for_every_item_and_items_for_one_piece_of_it() -> None:
+    score, order = Doubler(max_batch=1), []
+    with batcher(score) as running:
+        with busy(running, score):
+            helper = threading.Thread(target=lambda: use(running, order))
+            helper.start()
+            answers = [running.submit(item, 50) for item in (1, 2)]
+            assert order == []
+        assert [answer.result(10) for answer in answers] == [2, 4]
+        helper.join(10)
+        with running.lent():
+            waiting = running.submit(3, 50)
+            assert not waiting.done() and [3] not in score.batches
+        assert waiting.result(10) == 6
+    assert order == [[[0], [1], [2]]]
+
+
+def use(running: MicroBatcher[int, int], order: list[list[list[int]]]) -> None:
+    with running.lent():
+        order.append(list(running._device.batches))  # type: ignore[attr-defined]
+
+
+def test_a_piece_that_fails_gives_the_device_back() -> None:
+    with batcher(Doubler()) as running:
+        with pytest.raises(ValueError, match="bad"), running.lent():
+            raise ValueError("bad")
+        assert running.submit(4, 50).result(10) == 8
+
+
+def test_a_closed_batcher_lends_nothing() -> None:
+    running: MicroBatcher[int, int] = MicroBatcher(Doubler())
+    running.close()
+    with pytest.raises(RuntimeError, match="closed"), running.lent():
+        pass

@@ -18,7 +18,7 @@ from node.errors import ConfigurationError, ModelOutputError, ModelUnavailable, 
 from node.images.geometry import square, upright
 from node.images.overlay import as_displayed, overlay
 from node.inference import checkpoints
-from node.inference.deletion import Area, check
+from node.inference.deletion import CONTROLS, Area, check, elsewhere, most_relevant
 from node.inference.medsiglip import MedSigLIP
 from node.inference.preprocessing import model_pixels
 from node.inference.prompt_sets import load_prompt_set
@@ -68,19 +68,44 @@ def test_maps_point_at_findings_larger_than_a_patch(model: MedSigLIP) -> None:
     assert np.mean(shown) >= 0.75
 
 
-def test_a_shuffled_map_fails_the_deletion_check(model: MedSigLIP) -> None:
-    random, passed = np.random.default_rng(1), []
+def test_maps_that_are_shuffled_or_moved_fail_the_deletion_check(model: MedSigLIP) -> None:
+    random, shuffled, moved = np.random.default_rng(1), [], []
     for number, finding in enumerate(FINDINGS * 3):
         image, _ = drawn(SEED + number, finding)
         direction = model._contrast[:, model._keys.index(finding)]
         saliency = Saliency(model._vision, direction, model_pixels(image, 96, "tf"))
-        shuffled = random.permutation(saliency.single_token().ravel()).reshape(PATCHES, PATCHES)
-        passed.append(check(shuffled, EVERYWHERE, saliency.drops).reliable)
-    assert np.mean(passed) <= 0.15
+        cells = saliency.single_token()
+        mixed = random.permutation(cells.ravel()).reshape(PATCHES, PATCHES)
+        shuffled.append(check(mixed, EVERYWHERE, saliency.drops).reliable)
+        moved.append(check(np.roll(cells, (6, 6), axis=(0, 1)), EVERYWHERE, saliency.drops).reliable)
+    assert np.mean(shuffled) <= 0.06 and np.mean(moved) <= 0.06
 
 
-def lost(first: float, elsewhere: float) -> NDArray[np.float64]:
-    return np.array([first, *[elsewhere] * 8])
+def test_a_finding_that_the_score_calls_absent_is_not_localised(model: MedSigLIP) -> None:
+    image, _ = drawn(SEED, "effusion")
+    relevance = model.explainer().explain(image, "pneumothorax")
+    assert not relevance.reliable and "nothing speaks for the finding" in relevance.reason
+
+
+def test_controls_leave_the_area_and_its_peak_alone() -> None:
+    random = np.random.default_rng(3)
+    cells = random.normal(size=(PATCHES, PATCHES))
+    top, peak = most_relevant(cells), int(cells.argmax())
+    controls = elsewhere(top, peak, EVERYWHERE, random)
+    assert len(controls) == CONTROLS
+    assert not any(area.flat[peak] for area in controls)
+    assert max((area & top).sum() for area in controls) <= 14 / 8
+
+
+def test_one_control_that_costs_as_much_is_enough_to_fail() -> None:
+    ramp = np.arange(144.0).reshape(PATCHES, PATCHES)
+    drops = np.array([3.0, *[0.1] * (CONTROLS - 1), 2.9])
+    assert not check(ramp, EVERYWHERE, lambda areas: drops).reliable
+    assert check(ramp, EVERYWHERE, lambda areas: drops - [0, *[0] * (CONTROLS - 1), 2.8]).reliable
+
+
+def lost(first: float, others: float) -> NDArray[np.float64]:
+    return np.array([first, *[others] * CONTROLS])
 
 
 def test_a_drop_must_exceed_that_of_other_areas_by_a_margin() -> None:
@@ -90,10 +115,10 @@ def test_a_drop_must_exceed_that_of_other_areas_by_a_margin() -> None:
     assert not near.reliable and near.reason.startswith("no reliable localisation")
 
 
-@pytest.mark.parametrize(("first", "elsewhere"), [(np.nan, 0.0), (3.0, np.nan)])
-def test_what_is_no_number_never_passes(first: float, elsewhere: float) -> None:
+@pytest.mark.parametrize(("first", "others"), [(np.nan, 0.0), (3.0, np.nan)])
+def test_what_is_no_number_never_passes(first: float, others: float) -> None:
     ramp = np.arange(144.0).reshape(PATCHES, PATCHES)
-    assert not check(ramp, EVERYWHERE, lambda areas: lost(first, elsewhere)).reliable
+    assert not check(ramp, EVERYWHERE, lambda areas: lost(first, others)).reliable
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan])

@@ -1,0 +1,215 @@
+"""Heat maps of a study: made after its flag, checked, kept with their image, and never in anybody's way."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from node import heat_maps
+from node.config import RetentionSection
+from node.database import audit_event, connect, heat_map, instance, metadata, run, transaction
+from node.domain import EntryState, OperatingPoint, ReportState
+from node.errors import ModelOutputError, StorageError
+from node.housekeeping.retention import Retention
+from node.web.application import create_app
+from tests.tools.fakes import FakeExplainer
+from tests.tools.instances import chest
+from tests.tools.node_in_process import CHAIN, StraightNode
+
+STUDY = "1.2.3"
+Make = Callable[..., StraightNode]
+
+
+def explaining(engine: sa.Engine, data_dir: Path, **sections: Any) -> StraightNode:
+    """A node that sees an effusion and a nodule and can say where."""
+    node = StraightNode(engine, data_dir, **sections)
+    node.triage.present = {"effusion", "nodule"}
+    node.triage.explains = FakeExplainer(identity=node.triage.identity)
+    return node
+
+
+@pytest.fixture
+def make(sqlite_url: str, tmp_path: Path) -> Iterator[Make]:
+    engine = connect(sqlite_url)
+    metadata.create_all(engine)
+    yield lambda **sections: explaining(engine, tmp_path, **sections)
+    engine.dispose()
+
+
+@pytest.fixture
+def node(make: Make) -> StraightNode:
+    return make()
+
+
+def explainer(node: StraightNode) -> FakeExplainer:
+    assert node.triage.explains is not None
+    return node.triage.explains
+
+
+def rows(node: StraightNode) -> dict[str, sa.Row[Any]]:
+    with node.engine.connect() as connection:
+        return {row.finding: row for row in connection.execute(sa.select(heat_map).order_by(heat_map.c.version))}
+
+
+def web(node: StraightNode) -> TestClient:
+    return TestClient(create_app(node.engine, node.data_dir, lambda: (True, {})))
+
+
+def told(node: StraightNode) -> dict[str, Any]:
+    return {one["finding"]: one for one in web(node).get(f"/api/studies/{STUDY}").json()["heat_maps"]}
+
+
+def test_what_is_present_is_explained_after_everything_else(engine: sa.Engine, tmp_path: Path) -> None:
+    node = explaining(engine, tmp_path)
+    node.take(chest(STUDY))
+    ran = node.complete()
+    assert ran[-1] == "localise" and ran.index("rank") < ran.index("deliver")
+    uid = node.entry(STUDY).findings[0].sop_instance_uid
+    assert sorted(explainer(node).calls) == [(uid, "effusion"), (uid, "nodule")]
+    found = rows(node)["effusion"]
+    assert (found.state, found.method, found.sop_instance_uid, found.frame) == ("reliable", "single_token", uid, 1)
+    assert (found.deletion_drop, found.needed_drop) == (3.0, 1.0)
+    assert found.model["sha256"] == node.triage.identity.sha256
+    assert np.frombuffer(found.cells, "<f4").reshape(4, 4)[0, 0] == 3.0
+
+
+def test_state_and_audit_event_are_written_together(node: StraightNode) -> None:
+    node.evaluate(chest(STUDY))
+    assert node.actions(STUDY).count("stage.localise") == 1
+    with node.engine.connect() as connection:
+        detail = connection.scalars(sa.select(audit_event.c.detail).where(
+            audit_event.c.action == "stage.localise")).one()
+    assert '"effusion":{"deletion_drop":3.0' in detail and "cells" not in detail
+
+
+def test_a_map_that_fails_its_check_is_no_localisation_with_its_reason(node: StraightNode) -> None:
+    explainer(node).unreliable = {"nodule"}
+    node.evaluate(chest(STUDY))
+    nodule = told(node)["nodule"]
+    assert (nodule["state"], sorted(nodule["pictures"])) == ("unreliable", ["frame", "seen"])
+    page = web(node).get(f"/studies/{STUDY}").text
+    assert "No reliable localisation" in page and "신뢰할 수 있는 위치 정보 없음" in page
+    assert "the score falls as much elsewhere" in page
+
+
+@pytest.mark.parametrize("error", [ModelOutputError("not a number"), ValueError("a bug")])
+def test_an_explanation_that_fails_leaves_flag_and_report_as_they_are(node: StraightNode, error: Exception) -> None:
+    explainer(node).errors = {"effusion": error}
+    entry = node.evaluate(chest(STUDY))
+    assert (entry.state, entry.report_state) == (EntryState.CONFIRMED, ReportState.WRITTEN)
+    assert node.run_of(STUDY).state == "done"
+    assert rows(node)["effusion"].state == "failed" and rows(node)["effusion"].reason
+
+
+def test_a_disk_that_stays_away_is_given_up_with_the_reason(node: StraightNode) -> None:
+    explainer(node).errors = {"effusion": StorageError("disk away")}
+    node.evaluate(chest(STUDY))
+    assert {row.state for row in rows(node).values()} == {"failed"}
+    assert node.actions(STUDY).count("stage.deferred") == 6
+
+
+def test_triage_only_shows_no_localisation(make: Make) -> None:
+    node = make(reports={"profile": "triage_only"})
+    node.evaluate(chest(STUDY))
+    assert (rows(node), explainer(node).calls, told(node)) == ({}, [], {})
+
+
+def test_a_model_without_an_explainer_is_asked_nothing(node: StraightNode) -> None:
+    node.triage.explains = None
+    node.evaluate(chest(STUDY))
+    assert rows(node) == {}
+
+
+def test_between_the_cut_offs_a_quick_method_explains_too_and_shadow_mode_nothing(make: Make) -> None:
+    node = make()
+    node.triage.operating_points["edema"] = OperatingPoint(present_above=0.6, absent_below=0.05)
+    node.evaluate(chest(STUDY))
+    assert sorted(rows(node)) == ["edema", "effusion", "nodule"]
+    node.triage.in_shadow()
+    node.evaluate(chest("1.2.4"))
+    assert {row.study_instance_uid for row in rows(node).values()} == {STUDY}
+
+
+def test_a_repeated_job_gives_the_same_result(node: StraightNode) -> None:
+    node.evaluate(chest(STUDY))
+    stage = node.jobs.stages["localise"]
+    arguments = {"study_instance_uid": STUDY, "version": 1, "priority": 95 - 45}
+    before = {path: path.read_bytes() for path in (node.data_dir / "heat_maps").rglob("*.png")}
+    first, second = stage.work(arguments), stage.work(arguments)
+    assert first == second and len(first["maps"]) == 2
+    assert {path: path.read_bytes() for path in (node.data_dir / "heat_maps").rglob("*")
+            if path.is_file()} == before
+    assert list((node.data_dir / "work").glob("*")) == []  # the run is over: what was decoded again is removed
+
+
+def test_a_newer_version_is_explained_and_the_older_one_left(node: StraightNode) -> None:
+    node.take(chest(STUDY))
+    node.quiet()
+    node.versions.complete_due()
+    with transaction(node.engine) as connection:
+        connection.execute(sa.update(run).values(state="running"))
+    node.jobs.run()
+    node.evaluate(chest(STUDY, 2))
+    with node.engine.connect() as connection:
+        states = connection.execute(sa.select(heat_map.c.version, heat_map.c.state).distinct()).all()
+    assert sorted(tuple(row) for row in states) == [(1, "reliable"), (2, "reliable")]
+    page = web(node).get(f"/studies/{STUDY}").text
+    assert "/heat-maps/2/effusion/" in page and "/heat-maps/1/" not in page
+
+
+def test_pictures_are_served_by_the_row_and_marked(node: StraightNode) -> None:
+    node.evaluate(chest(STUDY))
+    pictures = told(node)["effusion"]["pictures"]
+    assert sorted(pictures) == ["frame", "overlay", "seen"]
+    sizes = set()
+    for view, address in pictures.items():
+        answer = web(node).get(address)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png"), view
+        assert answer.headers["cache-control"] == "no-store"
+        sizes.add(Image.open(io.BytesIO(answer.content)).size)
+    assert len(sizes) == 1
+    page = web(node).get(f"/studies/{STUDY}").text
+    assert all(f'src="{address}"' in page for address in pictures.values())
+    assert "not a segmentation" in page and "병변의 분할이 아닙니다" in page
+
+
+@pytest.mark.parametrize("asked", [
+    "/studies/..%2F..%2Fetc/heat-maps/1/effusion/overlay.png", "/studies/1.2.3/heat-maps/1/..%2Fx/overlay.png",
+    "/studies/1.2.3/heat-maps/2/effusion/overlay.png", "/studies/1.2.4/heat-maps/1/effusion/overlay.png",
+    "/studies/1.2.3/heat-maps/1/effusion/other.png", "/studies/1.2.3/heat-maps/99999999999999999999/effusion/seen.png",
+    "/studies/1.2.3'--/heat-maps/1/effusion/overlay.png"])
+def test_what_has_no_row_is_not_served(node: StraightNode, asked: str) -> None:
+    node.evaluate(chest(STUDY))
+    assert web(node).get(asked).status_code in (404, 422)
+
+
+def test_pictures_go_with_their_image_and_the_row_stays(node: StraightNode) -> None:
+    node.evaluate(chest(STUDY))
+    address = told(node)["effusion"]["pictures"]["overlay"]
+    with transaction(node.engine) as connection:
+        connection.execute(sa.update(instance).values(received_at=0.0))
+    keeper = Retention(node.engine, node.data_dir, CHAIN, RetentionSection(days=30), [])
+    assert sum(keeper.expire()) == 1
+    assert list((node.data_dir / "heat_maps").rglob("*.png")) == []
+    assert (told(node)["effusion"]["state"], told(node)["effusion"]["pictures"]) == ("reliable", {})
+    assert web(node).get(address).status_code == 404
+
+
+def test_an_image_stays_while_its_map_is_to_be_made(node: StraightNode) -> None:
+    node.evaluate(chest(STUDY))
+    with transaction(node.engine) as connection:
+        connection.execute(sa.update(instance).values(received_at=0.0))
+        connection.execute(sa.update(heat_map).values(state="pending"))
+    keeper = Retention(node.engine, node.data_dir, CHAIN, RetentionSection(days=30), [])
+    assert sum(keeper.expire()) == 0
+    with transaction(node.engine) as connection:
+        heat_maps.give_up(connection, STUDY, 1, "no worker")
+    assert sum(keeper.expire()) == 1
