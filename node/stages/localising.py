@@ -45,7 +45,7 @@ TOLD = ("state", "method", "deletion_drop", "needed_drop")
 def book(desk: Desk, connection: sa.Connection, ref: RunRef, state: RunState) -> bool:
     """Say of which findings a map is to be made; False where of none."""
     triaged: TriageResult = parse(TriageResult, state.results["triage"]["triage"])
-    explainer = triage_model(desk, triaged.prompt_set).explainer()
+    explainer = triage_model(desk, state.results["plan"]["prompt_set"]).explainer()
     if explainer is None or desk.config.profile is ReportProfile.TRIAGE_ONLY:
         return False
     ids = {one.sop_instance_uid: one.id for one in eligible(state)}
@@ -70,7 +70,7 @@ def localise(desk: Desk, ref: RunRef) -> JSON:
     if state.study.version > ref.version:
         return {"maps": [], "reason": f"version {state.study.version} has begun"}
     triaged: TriageResult = parse(TriageResult, state.results["triage"]["triage"])
-    explainer = triage_model(desk, triaged.prompt_set).explainer()
+    explainer = triage_model(desk, state.results["plan"]["prompt_set"]).explainer()
     if explainer is None or explainer.identity.sha256 != triaged.model.sha256:
         return {"maps": [], "reason": "the model that gave the score is not loaded any more"}
     with reading(desk.engine) as connection:
