@@ -32,7 +32,7 @@ class Doubler:
 class Model(Doubler):
     """Takes numbers for images, and cannot prepare negative ones."""
 
-    prompt_set = identity = operating_points = shadow_reason = unvalidated = takes = None
+    prompt_set = identity = operating_points = shadow_reason = unvalidated = takes = explainer = None
 
     @staticmethod
     def prepare(image: int) -> int:
