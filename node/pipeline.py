@@ -275,4 +275,4 @@ def accepted(desk: Desk, connection: sa.Connection, arrival: Arrival, study: Stu
     if routing.is_projection(arrival.head):
         desk.put(connection, stage=EARLY, key=f"early:{found.id}", priority=study.order_priority,
                  arguments={"instance_id": found.id, "study_instance_uid": found.study_instance_uid,
-                            "priority": int(study.order_priority)})
+                            "priority": int(study.order_priority), "version": study.version + 1})

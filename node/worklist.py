@@ -107,6 +107,14 @@ def advance(
     return applied
 
 
+def has_rank(connection: sa.Connection, study_uid: str, version: int) -> bool:
+    """True when triage of this version, the first is 1, or of a later one has ended."""
+    columns = worklist_entry.c
+    further = sa.or_(columns.version > version, sa.and_(columns.version == version, columns.phase >= Phase.RANKED))
+    query = sa.select(sa.literal(1)).where(columns.study_instance_uid == study_uid, further)
+    return version > 0 and connection.execute(query).first() is not None
+
+
 def mark_notified(connection: sa.Connection, study_uid: str, at: float) -> bool:
     """Stop the clock of ``time_to_notify_ms`` at the first proof from outside; later ones change nothing."""
     columns = worklist_entry.c

@@ -21,11 +21,18 @@ from node.stages.selection import Limits
 
 JUDGED = 3
 """Instances of a series that tell whether any model may look at it."""
+COMPLETE, RANKED = "the study is complete", "the study has its rank"
 
 
 def early(desk: Desk, arguments: JSON) -> JSON:
-    """Score an instance as it arrives; one that is not eligible is left for completion to explain."""
+    """Score an instance as it arrives; one that is not eligible is left for completion to explain.
+
+    Nothing is scored any more when the version that the image belongs to has its rank.
+    """
+    uid = arguments["study_instance_uid"]
     with reading(desk.engine) as connection:
+        if worklist.has_rank(connection, uid, arguments.get("version", 0)):
+            return {"end": True, "reason": RANKED}
         found = evidence_of(connection, [arguments["instance_id"]])
     head = header.read(desk.data_dir / found[0].path)
     section = routing.pipeline_for([head], [found[0].calling_ae_title], desk.config.pipelines)
@@ -48,7 +55,7 @@ def early_series(desk: Desk, arguments: JSON) -> JSON:
             instance.c.state == InstanceState.ACCEPTED.value, instance.c.evidence).order_by(instance.c.id)).all()
         found = evidence_of(connection, ids)
     if version != arguments["version"]:
-        return {"end": True, "reason": "the study is complete"}
+        return {"end": True, "reason": COMPLETE}
     section, reason = _judged(desk, found[:: max(1, len(found) // JUDGED)])
     if section is None or reason:
         return {"end": True, "reason": reason}

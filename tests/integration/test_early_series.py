@@ -110,6 +110,29 @@ def test_early_slices_run_behind_what_is_complete_and_before_what_is_old() -> No
     assert Priority.ROUTINE < EARLY_PRIORITY < Priority.HISTORICAL
 
 
+def test_under_load_what_is_complete_runs_before_early_slices(make: Make) -> None:
+    node = make()
+    node.take(*slices(1, 4, StudyInstanceUID="1.2.9", SeriesInstanceUID="1.2.9.9"))
+    node.early()
+    node.clock.wait(node.config.study.quiet_seconds - 2 * node.config.study.series_quiet_seconds)
+    node.take(*slices(11, 14))
+    node.clock.wait(node.config.study.series_quiet_seconds)
+    assert (node.quiet_series.put_forward(), node.versions.complete_due()) == (1, 1)
+    ran = node.jobs.run()
+    assert ran[0] == "plan" and ran[-1] == EARLY_SERIES
+    assert node.entry("1.2.9").state is EntryState.CONFIRMED
+
+
+def test_a_projection_of_a_study_that_has_its_rank_is_not_scored_early(make: Make) -> None:
+    node = make(pipelines=[{"name": "chest"}])
+    assert node.evaluate(chest("1.2.4")).state is EntryState.CONFIRMED
+    scored, early = len(node.triage.calls), node.jobs.stages["early"]
+    arguments = {"instance_id": 1, "study_instance_uid": "1.2.4", "priority": int(Priority.ROUTINE)}
+    assert early.work({**arguments, "version": 1}) == {"end": True, "reason": "the study has its rank"}
+    assert len(node.triage.calls) == scored
+    assert "scores" in early.work({**arguments, "version": 2})  # of a late image, for the version to come
+
+
 def test_neither_projections_nor_what_no_model_may_see_are_scored_again(make: Make) -> None:
     node = make(pipelines=[{"name": "chest"}])
     node.take(chest("1.2.4"), *slices(1, 4))
