@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -28,6 +29,7 @@ from tests.tools.documents import document
 from tests.tools.radiographs import REAL
 from tests.tools.receiver import Sent, association, sent, store
 from tests.tools.running_node import AE_TITLE, RunningNode
+from tests.tools.site import inverted
 
 SEED = 720
 JPEG_XL = UID("1.2.840.10008.1.2.4.112")
@@ -123,7 +125,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     folder = tmp_path_factory.mktemp("bad-input")
     with ExitStack() as stack:
         pacs = stack.enter_context(SmallPacs("PACS", folder / "pacs"))
-        node = stack.enter_context(RunningNode(folder / "node", destinations=[destination(pacs)]))
+        node = stack.enter_context(RunningNode(
+            folder / "node", node={"language": "ko"}, destinations=[destination(pacs)]))
         pacs.meet(AE_TITLE, "127.0.0.1", node.port)
         node.start()
         bad = list(bad_cases(folder).items())
@@ -219,3 +222,26 @@ def test_check_says_that_a_checkpoint_without_operating_points_runs_in_shadow(
 ) -> None:
     done = RunningNode(tmp_path, models={"triage": {"checkpoint": str(unmeasured)}}).ainode("check")
     assert "SHADOW" in done.stdout
+
+
+def test_a_node_set_to_korean_has_korean_pages_and_an_api_in_codes_with_names(seen: Seen) -> None:
+    study = seen.cases[GOOD].study
+    page = seen.node.get(f"/studies/{study}").decode()
+    assert '<html lang="ko">' in page and "흉막 삼출" in page and "판정 근거 영상" in page
+    (effusion,) = (found for found in seen.entries[study]["findings"] if found["finding"] == "effusion")
+    assert effusion["concept"] == "Pleural effusion"
+    assert effusion["names"] == {"en": "Pleural effusion", "ko": "흉막 삼출"}
+
+
+def test_a_prompt_set_that_inverts_leaves_its_studies_without_ai_and_the_node_at_work(tmp_path: Path) -> None:
+    shoulder = {"name": "shoulder", "match": {"body_parts": ["SHOULDER"]}, "prompt_set": str(inverted(tmp_path))}
+    chest = {"name": "chest", "match": {"body_parts": ["CHEST"]}}
+    with RunningNode(tmp_path / "node", pipelines=[chest, shoulder]) as node:
+        node.start()
+        good = case(drawn(tmp_path, SEED + 40))
+        bad = case(drawn(tmp_path, SEED + 41, lambda image: setattr(image, "BodyPartExamined", "SHOULDER")))
+        assert set(send_all(node, {"good": good, "bad": bad}).values()) == {0x0000}
+        shown = node.wait_for_studies({good.study: {"state": "confirmed"}, bad.study: {"state": "not_evaluable"}})
+        assert "the prompt set was refused: " in shown[bad.study]["reason"]
+        assert "turns round" in json.loads(node.get("/readyz"))["refused"][shoulder["prompt_set"]]
+        assert node.actions().count("prompt_set.refused") == 1

@@ -23,9 +23,9 @@ from node.commands.console import COMMAND_CHAIN
 from node.config import load
 from node.database import audit_event, commitment_request, connect, delivery, study, transaction, worklist_entry
 from node.domain import AuditEvent
-from node.inference.prompt_sets import load_prompt_set
 from tests.tools.documents import document
 from tests.tools.network import free_port
+from tests.tools.site import inverted
 
 STUDY = "1.2.3"
 CONTRACT = {
@@ -347,16 +347,6 @@ def test_a_checkpoint_without_operating_points_is_told_to_run_in_shadow(tmp_path
     (tmp_path / "other" / "operating_points.json").unlink()
     line = checked(written(tmp_path, models={"triage": {"checkpoint": "./other"}}))["pipeline chest-xray"]
     assert (line.ok, "SHADOW MODE" in line.text) == (True, True)
-
-
-def inverted(folder: Path) -> Path:
-    """A copy of the demo prompt set in which other words for effusion say the contrary."""
-    told = yaml.safe_load((Path(checkup.__file__).parent / "inference" / "prompts" / "demo-chest.yaml").read_text())
-    first = told["findings"][0]
-    own = load_prompt_set("demo-chest").findings[0]
-    first["paraphrase"] = {"positive": list(own.negative), "negative": list(own.positive)}
-    (folder / "inverted.yaml").write_text(yaml.safe_dump(told | {"name": "inverted"}), encoding="utf-8")
-    return folder / "inverted.yaml"
 
 
 def two_pipelines(folder: Path) -> dict[str, Any]:
