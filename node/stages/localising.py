@@ -43,9 +43,10 @@ TOLD = ("state", "method", "deletion_drop", "needed_drop")
 
 
 def book(desk: Desk, connection: sa.Connection, ref: RunRef, state: RunState) -> bool:
-    """Say of which findings a map is to be made; False where of none."""
+    """Say of which findings a map is to be made; False where of none. It raises nothing: the flag is in this commit."""
     triaged: TriageResult = parse(TriageResult, state.results["triage"]["triage"])
-    explainer = triage_model(desk, state.results["plan"]["prompt_set"]).explainer()
+    model = desk.triage_models.get(state.results["plan"]["prompt_set"])
+    explainer = model.explainer() if model else None
     if explainer is None or desk.config.profile is ReportProfile.TRIAGE_ONLY:
         return False
     ids = {one.sop_instance_uid: one.id for one in eligible(state)}

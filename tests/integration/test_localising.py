@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from PIL import Image
+from starlette.types import Message, Receive, Scope, Send
 
 from node import heat_maps
 from node.config import RetentionSection
@@ -20,10 +23,12 @@ from node.domain import EntryState, OperatingPoint, ReportState
 from node.errors import ModelOutputError, StorageError
 from node.housekeeping.retention import Retention
 from node.web.application import create_app
+from node.web.server import serve
 from tests.tools.fakes import FakeExplainer
 from tests.tools.instances import chest
 from tests.tools.node_in_process import CHAIN, StraightNode
 
+CHROMIUM = "/usr/bin/chromium"
 STUDY = "1.2.3"
 Make = Callable[..., StraightNode]
 
@@ -121,6 +126,14 @@ def test_triage_only_shows_no_localisation(make: Make) -> None:
     assert (rows(node), explainer(node).calls, told(node)) == ({}, [], {})
 
 
+def test_a_rank_that_is_committed_where_its_model_is_gone_stands(node: StraightNode) -> None:
+    rank = node.jobs.stages["rank"]
+    gone = replace(rank, commit=lambda *told: (node.desk.triage_models.clear(), rank.commit(*told)))
+    node.jobs.stages["rank"] = gone
+    assert node.evaluate(chest(STUDY)).state is EntryState.CONFIRMED
+    assert rows(node) == {}
+
+
 def test_a_model_without_an_explainer_is_asked_nothing(node: StraightNode) -> None:
     node.triage.explains = None
     node.evaluate(chest(STUDY))
@@ -213,3 +226,37 @@ def test_an_image_stays_while_its_map_is_to_be_made(node: StraightNode) -> None:
     with transaction(node.engine) as connection:
         heat_maps.give_up(connection, STUDY, 1, "no worker")
     assert sum(keeper.expire()) == 1
+
+
+def test_a_browser_shows_the_pictures_beside_each_other(node: StraightNode, tmp_path: Path) -> None:
+    explainer(node).unreliable = {"nodule"}
+    node.evaluate(chest(STUDY))
+    app = create_app(node.engine, node.data_dir, lambda: (True, {}))
+    answered: dict[str, int] = {}
+
+    async def recorded(scope: Scope, receive: Receive, send: Send) -> None:
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answered[scope["path"]] = message["status"]
+            await send(message)
+
+        await app(scope, receive, noted)
+
+    recorded.state = app.state  # type: ignore[attr-defined]
+    server = serve(recorded, "127.0.0.1", 0)  # type: ignore[arg-type]
+    try:
+        shown = subprocess.run(
+            [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+             "--window-size=1500,4000", f"--screenshot={tmp_path / 'page.png'}",
+             f"http://127.0.0.1:{server.port}/studies/{STUDY}"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120, check=False)
+    finally:
+        server.stop()
+    assert shown.returncode == 0
+    pictures = {path for path in answered if "/heat-maps/" in path}
+    assert pictures == {f"/studies/{STUDY}/heat-maps/1/{name}.png" for name in (
+        "effusion/frame", "effusion/overlay", "effusion/seen", "nodule/frame", "nodule/seen")}
+    assert {answered[path] for path in pictures} == {200}
+    colours = Image.open(tmp_path / "page.png").convert("HSV").resize((375, 1000)).getcolors(375 * 1000)
+    assert colours is not None
+    assert sum(count for count, (_, saturation, value) in colours if saturation > 100 and value > 120) > 300
