@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from node.errors import OutOfSpace, StorageError
 
 WEIGHT = 0.2
 """Of the newest measurement in a running mean."""
 FORGIVENESS = 0.98
 """What a way that was not taken costs, in memory, after each time: so that it is tried again."""
-SYNC_FILE_RANGE_WRITE = 2
 
 
 class Disk:
@@ -41,11 +44,6 @@ class Disk:
         self._file_seconds = self._timed(
             lambda: self._sync_each(descriptors, folders), self._file_seconds, len(descriptors))
         self._whole_seconds *= FORGIVENESS if len(descriptors) > 1 else 1.0
-
-    def begin_writing(self, descriptor: int, start: int, length: int) -> None:
-        """Let the kernel write that part of a file now, without waiting; a failure is told by :meth:`secure`."""
-        self._library.sync_file_range(
-            descriptor, ctypes.c_int64(start), ctypes.c_int64(length), SYNC_FILE_RANGE_WRITE)
 
     def _whole_is_cheaper(self, files: int) -> bool:
         return files > 1 and self._whole_seconds < files * self._file_seconds
@@ -87,3 +85,14 @@ def sync_directory(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def mapped(path: Path | str) -> Iterator[None]:
+    """What the disk says of ``path``, as OutOfSpace or StorageError."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        kind = OutOfSpace if full else StorageError
+        raise kind(f"{path}: {error.strerror or error}; check the disk that node.data_dir is on") from error

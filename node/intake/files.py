@@ -13,27 +13,18 @@ database tells whether its instance counts.
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import hashlib
 import os
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from node.errors import OutOfSpace, StorageError
-from node.intake.durability import Disk, make_directory, sync_directory
-
-Buffer = bytes | bytearray | memoryview
+from node.intake.durability import Disk, make_directory, mapped
+from node.intake.incoming import IncomingFile
+from node.intake.staging import StagingPool
 
 MEGABYTE = 1 << 20
-BUFFERS_PER_CALL = 1024  # IOV_MAX of Linux
-LARGE = 1 << 17
-"""Bytes from which a file is synced by itself."""
-EARLY = 1 << 20
-"""Bytes after which the kernel is asked to write what came, so that little is left to sync at the end."""
 
 
 class InstanceFiles:
@@ -43,9 +34,10 @@ class InstanceFiles:
         self._data_dir = data_dir
         self._min_free_mb = min_free_mb
         self._incoming = data_dir / "incoming"
-        with _mapped(self._incoming):
+        with mapped(self._incoming):
             make_directory(self._incoming)
-            self._disk = Disk(data_dir)
+        self._disk = Disk(data_dir)
+        self._stagings = StagingPool()
 
     def open(self, preamble: bytes) -> IncomingFile:
         """A new file that begins with ``preamble``, in front of the data set.
@@ -56,23 +48,23 @@ class InstanceFiles:
         """
         self._require_space()
         name = f"{datetime.now(UTC):%Y%m%d%H}-{uuid.uuid4().hex}.part"
-        file = IncomingFile(self._data_dir, name, os.O_CREAT | os.O_EXCL, self._disk)
+        file = IncomingFile(self._data_dir, name, self._stagings, os.O_CREAT | os.O_EXCL)
         try:
-            file.write((preamble,))
+            file.begin(preamble)
         except StorageError:
             file.discard()
             raise
-        return file.begin_data_set()
+        return file
 
     def secure(self, files: Sequence[IncomingFile]) -> None:
         """Bytes and final names survive a power cut when this returns. Raises OutOfSpace or StorageError."""
-        with _mapped(self._data_dir):
+        with mapped(self._data_dir):
             self._disk.secure([file.opened() for file in files if not file.is_synced],
                               {file.folder for file in files})
 
     def free_mb(self) -> int:
         """Space that is free for us. Raises StorageError."""
-        with _mapped(self._data_dir):
+        with mapped(self._data_dir):
             disk = os.statvfs(self._data_dir)
         return disk.f_bavail * disk.f_frsize // MEGABYTE
 
@@ -101,147 +93,10 @@ class InstanceFiles:
 
     def _abandoned(self, path: Path) -> IncomingFile | None:
         try:
-            file = IncomingFile(self._data_dir, path.name, 0, self._disk)
+            file = IncomingFile(self._data_dir, path.name, self._stagings)
         except StorageError:  # locked by its writer, or gone
             return None
         if file.is_named():
             return file
         file.close()  # it was settled between the look into the folder and the lock
         return None
-
-
-class IncomingFile:
-    """One instance while it arrives. Locked until it is settled, discarded, quarantined or closed."""
-
-    def __init__(self, data_dir: Path, name: str, flags: int, disk: Disk) -> None:
-        self._data_dir = data_dir
-        self._disk = disk
-        self.path = _final_path(name)
-        """Where the instance will be, relative to ``node.data_dir``."""
-        # Texts: putting Path objects together for each instance would cost more than the calls they are for.
-        self._incoming = f"{data_dir}/incoming/{name}"
-        self._final = f"{data_dir}/{self.path}"
-        self.folder = self._final.rpartition("/")[0]
-        """Of its final name."""
-        self.is_synced = False
-        self.size = 0
-        """Bytes of the whole file, as far as they were written."""
-        self._start = self._begun = 0
-        with _mapped(self._incoming):
-            self._descriptor = os.open(self._incoming, os.O_RDWR | os.O_CLOEXEC | flags, 0o640)
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(self._descriptor)
-                raise
-
-    def begin_data_set(self) -> IncomingFile:
-        """Remember that what is written from here on is the data set."""
-        self._start = self.size
-        return self
-
-    def write(self, buffers: Sequence[Buffer]) -> None:
-        """Append. Raises OutOfSpace or StorageError."""
-        waiting = [memoryview(buffer) for buffer in buffers]
-        with _mapped(self._incoming):
-            while waiting:
-                written = os.writev(self._descriptor, waiting[:BUFFERS_PER_CALL])
-                self.size += written
-                while waiting and written >= len(waiting[0]):
-                    written -= len(waiting.pop(0))
-                if waiting:
-                    waiting[0] = waiting[0][written:]
-        if self.size - self._begun >= EARLY:
-            self._disk.begin_writing(self._descriptor, self._begun, self.size - self._begun)
-            self._begun = self.size
-
-    def head(self, size: int) -> bytes:
-        """At most ``size`` bytes from the beginning of the data set."""
-        with _mapped(self._incoming):
-            return os.pread(self._descriptor, size, self._start)
-
-    @property
-    def published(self) -> bool:
-        """Whether it has its final name too."""
-        return os.fstat(self._descriptor).st_nlink > 1
-
-    def is_named(self) -> bool:
-        """Whether its name in ``incoming`` is still there and means this file."""
-        try:
-            return Path(self._incoming).stat().st_ino == os.fstat(self._descriptor).st_ino
-        except FileNotFoundError:
-            return False
-
-    def publish(self) -> None:
-        """Give it its final name, beside the one it has; :meth:`InstanceFiles.secure` makes it last."""
-        with _mapped(self._final):
-            try:
-                os.link(self._incoming, self._final)
-            except FileNotFoundError:
-                make_directory(Path(self.folder))
-                os.link(self._incoming, self._final)
-
-    def sync_if_large(self) -> None:
-        """Make its bytes durable now, on the caller's thread: large ones would hold up those they are secured with.
-
-        Raises OutOfSpace or StorageError.
-        """
-        if self.size >= LARGE:
-            with _mapped(self._incoming):
-                os.fdatasync(self._descriptor)
-            self.is_synced = True
-
-    def opened(self) -> int:
-        """Its descriptor."""
-        return self._descriptor
-
-    def settle(self) -> None:
-        """Its row is committed: only the final name stays."""
-        _remove(self._incoming)
-        self.close()
-
-    def discard(self) -> None:
-        """Remove it under every name, unless it was settled, quarantined or closed before."""
-        if self._descriptor >= 0:
-            _remove(self._final)
-            _remove(self._incoming)
-        self.close()
-
-    def quarantine(self) -> str:
-        """Move it to ``quarantine`` and return its path there, relative to ``node.data_dir``."""
-        with _mapped(self._incoming):
-            os.fsync(self._descriptor)
-            with Path(self._incoming).open("rb") as file:
-                kept = Path("quarantine", f"{hashlib.file_digest(file, 'sha256').hexdigest()}.dcm")
-            folder = self._data_dir / kept.parent
-            make_directory(folder)
-            Path(self._incoming).rename(self._data_dir / kept)
-            sync_directory(str(folder))
-        self.close()
-        return str(kept)
-
-    def close(self) -> None:
-        """Let the lock go. What is in ``incoming`` then is removed by the next sweep."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-
-def _remove(path: str) -> None:
-    with suppress(OSError):  # what cannot be removed now is seen by the next sweep
-        os.unlink(path)  # noqa: PTH108
-
-
-def _final_path(name: str) -> str:
-    hour, _, identifier = name.removesuffix(".part").partition("-")
-    return f"instances/{hour[:4]}/{hour[4:6]}/{hour[6:8]}/{hour[8:]}/{identifier}.dcm"
-
-
-@contextmanager
-def _mapped(path: Path | str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        kind = OutOfSpace if full else StorageError
-        raise kind(f"{path}: {error.strerror or error}; check the disk that node.data_dir is on") from error

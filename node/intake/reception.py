@@ -10,11 +10,13 @@ import sqlalchemy as sa
 
 from node.errors import BadInput, ClassMismatch, NotAuthorised, StorageError, UnusableIdentity
 from node.header import ScannedHead, require_usable, scan
-from node.intake.files import Buffer, IncomingFile, InstanceFiles
+from node.intake.files import InstanceFiles
+from node.intake.incoming import IncomingFile
 from node.intake.lanes import LaneOf, always_fresh
 from node.intake.ledger import Ledger, Outcome
 from node.intake.part10 import StoreRequest, file_meta
 from node.intake.safekeeping import Deposit, Safekeeping
+from node.intake.staging import Buffer
 from node.intake.underway import Underway, Watch
 
 log = logging.getLogger(__name__)

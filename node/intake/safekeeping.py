@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from node.errors import StorageError
-from node.intake.files import IncomingFile, InstanceFiles
+from node.intake.files import InstanceFiles
 from node.intake.group import Group
+from node.intake.incoming import IncomingFile
 from node.intake.ledger import Ledger, Outcome
 from node.intake.part10 import StoreRequest
 

@@ -15,8 +15,9 @@ from node.database import instance
 from node.errors import StorageError
 from node.intake import Intake
 from node.intake.durability import Disk
-from node.intake.files import LARGE, InstanceFiles
+from node.intake.files import InstanceFiles
 from node.intake.group import Group
+from node.intake.incoming import LARGE
 from tests.tools.receiver import CHAIN, files_in, made, rows_of
 from tests.tools.waiting import wait_until
 
