@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node.database import audit_anchor, audit_chain, audit_event, insert_ignore, now
+from node.database import Prepared, audit_anchor, audit_chain, audit_event, insert_ignore, now
 from node.domain import JSON, AuditEvent
 
 START = "0" * 64
@@ -25,15 +25,15 @@ ANCHORS = ""
 """The row of ``audit_chain`` that is locked while an anchor is written; no event has this chain."""
 
 
-# Made once: putting a statement together takes longer than running it.
-_STEP = (
+_STEP = Prepared(
     sa.update(audit_chain).where(audit_chain.c.chain == sa.bindparam("of"))
     .values(seq=audit_chain.c.seq + sa.bindparam("count")).returning(audit_chain.c.seq, audit_chain.c.head)
 )
-_ADD = sa.insert(audit_event)
-_CLOSE = (
+_ADD = Prepared(sa.insert(audit_event), audit_event.c.keys())
+_CLOSE = Prepared(
     sa.update(audit_chain).where(audit_chain.c.chain == sa.bindparam("of")).values(head=sa.bindparam("digest"))
 )
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def append(connection: sa.Connection, chain: str, *events: AuditEvent) -> None:
@@ -48,16 +48,16 @@ def append(connection: sa.Connection, chain: str, *events: AuditEvent) -> None:
         digest = _digest(previous, values)
         rows.append({**values, "previous": previous, "digest": digest})
         previous = digest
-    connection.execute(_ADD, rows)
-    connection.execute(_CLOSE, {"of": chain, "digest": previous})
+    _ADD.run(connection, rows)
+    _CLOSE.run(connection, [{"of": chain, "digest": previous}])
 
 
 def _advance(connection: sa.Connection, chain: str, count: int) -> tuple[int, str]:
     step = {"of": chain, "count": count}
-    row = connection.execute(_STEP, step).one_or_none()
+    row = _STEP.run(connection, [step]).one_or_none()
     if row is None:
         insert_ignore(connection, audit_chain, chain=chain, seq=0, head=START)
-        row = connection.execute(_STEP, step).one()
+        row = _STEP.run(connection, [step]).one()
     return row.seq, row.head
 
 
@@ -78,7 +78,7 @@ def anchor(connection: sa.Connection) -> None:
 
 def canonical(value: JSON) -> str:
     """JSON with sorted keys and no spaces: the same text for the same value, always."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _JSON.encode(value)
 
 
 def _digest(previous: str, values: JSON) -> str:

@@ -22,6 +22,7 @@ SHORT = frozenset({
     b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT",
     b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US",
 })
+_VRS = LONG | SHORT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +32,6 @@ class Encoding:
     explicit: bool
     little_endian: bool
 
-    @property
-    def order(self) -> str:
-        """Byte order sign for :mod:`struct`."""
-        return "<" if self.little_endian else ">"
 
 
 IMPLICIT_LITTLE = Encoding(explicit=False, little_endian=True)
@@ -59,6 +56,17 @@ class Element(NamedTuple):
     undefined: bool
 
 
+class _Layout(NamedTuple):
+    """Elements in one byte order: a header with a short length, and a long length."""
+
+    short: struct.Struct
+    length: struct.Struct
+
+
+_LITTLE = _Layout(struct.Struct("<HH2sH"), struct.Struct("<I"))
+_BIG = _Layout(struct.Struct(">HH2sH"), struct.Struct(">I"))
+
+
 class _Header(NamedTuple):
     tag: int
     vr: bytes
@@ -73,7 +81,7 @@ def encoding_of(data: Buffer, transfer_syntax_uid: str) -> Encoding:
         return declared
     first, second = data[0], data[1]
     little = declared.little_endian if bool(first) == bool(second) else bool(first)
-    return Encoding(explicit=bytes(data[4:6]) in LONG | SHORT, little_endian=little)
+    return Encoding(explicit=bytes(data[4:6]) in _VRS, little_endian=little)
 
 
 def walk(data: Buffer, encoding: Encoding, start: int = 0, end: int | None = None) -> Iterator[Element]:
@@ -117,21 +125,21 @@ def _header(data: Buffer, position: int, limit: int, encoding: Encoding) -> _Hea
     """Tag, VR, begin of the value and its length at ``position``; None where no whole header is left."""
     if position + 8 > limit:
         return None
-    group, number = struct.unpack_from(encoding.order + "HH", data, position)
+    layout = _LITTLE if encoding.little_endian else _BIG
+    group, number, vr, length = layout.short.unpack_from(data, position)
     tag = group << 16 | number
-    vr = bytes(data[position + 4 : position + 6])
     if group == 0xFFFE or not encoding.explicit or not _is_vr(vr):
-        return _Header(tag, b"", position + 8, struct.unpack_from(encoding.order + "I", data, position + 4)[0])
+        return _Header(tag, b"", position + 8, layout.length.unpack_from(data, position + 4)[0])
     if vr not in LONG:
-        return _Header(tag, vr, position + 8, struct.unpack_from(encoding.order + "H", data, position + 6)[0])
+        return _Header(tag, vr, position + 8, length)
     if position + 12 > limit:
         return None
-    return _Header(tag, vr, position + 12, struct.unpack_from(encoding.order + "I", data, position + 8)[0])
+    return _Header(tag, vr, position + 12, layout.length.unpack_from(data, position + 8)[0])
 
 
 def _is_vr(vr: bytes) -> bool:
     """Two capital letters; some writers turn to implicit VR inside a sequence."""
-    return len(vr) == 2 and all(0x41 <= letter <= 0x5A for letter in vr)
+    return vr.isalpha() and vr.isupper()
 
 
 def _end_of_undefined(data: Buffer, opened: _Header, limit: int, encoding: Encoding) -> int:

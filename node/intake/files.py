@@ -14,9 +14,8 @@ database tells whether its instance counts.
 from __future__ import annotations
 
 import os
-import uuid
+import time
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from node.errors import OutOfSpace, StorageError
@@ -47,7 +46,7 @@ class InstanceFiles:
             StorageError: the file cannot be made.
         """
         self._require_space()
-        name = f"{datetime.now(UTC):%Y%m%d%H}-{uuid.uuid4().hex}.part"
+        name = f"{time.strftime('%Y%m%d%H', time.gmtime())}-{os.urandom(16).hex()}.part"
         file = IncomingFile(self._data_dir, name, self._stagings, os.O_CREAT | os.O_EXCL)
         try:
             file.begin(preamble)
