@@ -63,7 +63,7 @@ class InlineUpperLayer(DULServiceProvider):  # type: ignore[misc]
         inline._wakeup = Wakeup()
         inline._reason = AbortReason.NOT_SPECIFIED
         inline._closes_at = math.inf
-        inline._has_aborted = inline._is_acting = False
+        inline._has_aborted = inline._is_acting = inline._has_more = False
         inline._poll = select.poll()
         inline._idle_timer = SteadyTimer(plain._idle_timer.timeout)
         inline.artim_timer = SteadyTimer(plain.artim_timer.timeout)
@@ -169,7 +169,7 @@ class InlineUpperLayer(DULServiceProvider):  # type: ignore[misc]
     def _receive(self, seconds: float) -> None:
         if self.state_machine.current_state == CLOSING:
             self._linger(seconds)
-        elif not self._take() and self._readable(seconds):
+        elif not self._take() and (self._has_more or self._readable(seconds)):
             self._fill()
             self._take()
 
@@ -217,7 +217,9 @@ class InlineUpperLayer(DULServiceProvider):  # type: ignore[misc]
         return bool(ready)
 
     def _fill(self) -> None:
-        count = self._read(self._parser.room())
+        room = self._parser.room()
+        count = self._read(room)
+        self._has_more = count == len(room)
         if count is None:
             return
         if count == 0:
