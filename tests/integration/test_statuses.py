@@ -145,10 +145,11 @@ FAILURE, NO_SPACE = Status.PROCESSING_FAILURE, Status.OUT_OF_RESOURCES
 STEPS: dict[str, tuple[Callable[[Faults], None], Status]] = {
     "the disk cannot be asked": (lambda faults: faults.of_the_system("statvfs", errno.EIO), FAILURE),
     "no file can be opened": (lambda faults: faults.of_the_system("open", errno.EMFILE), FAILURE),
-    "nothing can be written": (lambda faults: faults.of_the_system("writev", errno.EIO), FAILURE),
-    "no space for what is written": (lambda faults: faults.of_the_system("writev", errno.ENOSPC), NO_SPACE),
-    "the quota is used up": (lambda faults: faults.of_the_system("writev", errno.EDQUOT), NO_SPACE),
+    "nothing can be written": (lambda faults: faults.of_the_system("write", errno.EIO), FAILURE),
+    "no space for what is written": (lambda faults: faults.of_the_system("write", errno.ENOSPC), NO_SPACE),
+    "the quota is used up": (lambda faults: faults.of_the_system("write", errno.EDQUOT), NO_SPACE),
     "nothing can be read back": (lambda faults: faults.of_the_system("pread", errno.EIO), FAILURE),
+    "it cannot be cut to size": (lambda faults: faults.of_the_system("ftruncate", errno.EIO), FAILURE),
     "no name can be given": (lambda faults: faults.of_the_system("link", errno.EIO), FAILURE),
     "no space for a name": (lambda faults: faults.of_the_system("link", errno.ENOSPC), NO_SPACE),
     "the file cannot be synced": (lambda faults: faults.of_the_system("fdatasync", errno.EIO), FAILURE),
@@ -173,7 +174,7 @@ def test_what_could_be_lost_is_no_success(
             assert sender.store(made("1.2.3.4")).status == Status.SUCCESS
             fail(faults)
             with faults.happening():
-                assert sender.store(made("1.2.3.5", filling=100_000)).status == status
+                assert sender.store(made("1.2.3.5", filling=400_000)).status == status
             assert sender.store(made("1.2.3.6")).status == Status.SUCCESS
         wait_until(lambda: not node.associations())
         assert [row.sop_instance_uid for row in node.rows()] == ["1.2.3.4", "1.2.3.6"]
