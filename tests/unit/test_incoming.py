@@ -1,4 +1,4 @@
-"""An instance while it arrives: on disk are the sender's bytes, whatever pieces they come in, however they are written."""
+"""An instance while it arrives: its file holds what was sent, whatever the pieces and however they are written."""
 
 from __future__ import annotations
 
