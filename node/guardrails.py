@@ -136,7 +136,8 @@ def _study_finding(score: FindingScore, findings: Findings | None, side_known: b
         finding=score.finding, concept=score.concept, site=score.site, presence=score.presence, score=score.score,
         operating_point=score.operating_point, side=side, agreed=agreed, reason=reason,
         certainty=min((each.certainty for each in described), key=FROM_WEAKEST.index) if both else None,
-        sop_instance_uid=score.sop_instance_uid, frame=score.frame, board_only=score.board_only, names=score.names,
+        sop_instance_uid=score.sop_instance_uid, frame=score.frame, tile=score.tile,
+        board_only=score.board_only, names=score.names,
     )
 
 

@@ -279,7 +279,7 @@ def finding_to_json(finding: StudyFinding) -> JSON:
         "scheme": finding.concept.scheme, "presence": finding.presence.value, "score": finding.score,
         "side": finding.side.value, "certainty": None if finding.certainty is None else finding.certainty.value,
         "agreed": finding.agreed, "reason": finding.reason, "sop_instance_uid": finding.sop_instance_uid,
-        "frame": finding.frame,
+        "frame": finding.frame, "tile": finding.tile,
         "present_above": None if point is None else point.present_above,
         "absent_below": None if point is None else point.absent_below,
         "site": finding.site.meaning, "site_code": finding.site.code, "site_scheme": finding.site.scheme,
@@ -297,5 +297,6 @@ def finding_from_json(value: JSON) -> StudyFinding:
         operating_point=None if above is None else OperatingPoint(present_above=above, absent_below=below),
         side=Side(value["side"]), certainty=None if value["certainty"] is None else Certainty(value["certainty"]),
         agreed=value["agreed"], sop_instance_uid=value["sop_instance_uid"], reason=value["reason"],
-        frame=value.get("frame", 1), names=value.get("names", {}),  # of entries that an older version wrote
+        frame=value.get("frame", 1), tile=value.get("tile", 0),  # of entries that an older version wrote
+        names=value.get("names", {}),
     )

@@ -23,6 +23,7 @@ from node.domain import ModelImage, ReceivedInstance
 from node.resizing import bilinear
 from node.stages import pictures, selection
 from node.stages.pictures import Key
+from node.stages.scale import Scale
 
 ROWS, COLUMNS = 2560, 2048
 FILES = 8
@@ -62,8 +63,9 @@ def _gathered(folder: Path, side: int) -> Work:
 
 
 def _copy(folder: Path, one: ReceivedInstance, side: int) -> ModelImage:
-    selection.select(folder, [one], LIMITS, side)
-    made = selection.image(folder, [one], Key(one.id, 1), LIMITS, side)
+    scale = Scale(side=side)
+    selection.select(folder, [one], LIMITS, scale)
+    made = selection.image(folder, [one], Key(one.id, 1), LIMITS, scale)
     pictures.discard(folder, [one.id])
     return made
 

@@ -56,6 +56,8 @@ score = table(
     sa.Column("model_sha256", sa.String(64), primary_key=True),
     sa.Column("prompt_set", sa.String(64), primary_key=True),
     sa.Column("frame", sa.Integer, primary_key=True),
+    #: Of a slide, 0 of all else.
+    sa.Column("tile", sa.Integer, primary_key=True),
     column("study_instance_uid", UID, index=True),
     column("scores", sa.JSON, dict),
     #: Domain scores, where the prompt set has a gate.
@@ -64,12 +66,14 @@ score = table(
     column("transforms_sha256", sa.String(64), ""),
     column("scored_at", Seconds),
 )
-"""Triage scores per image, which is a frame of an instance: made as it arrived and used again at completion."""
+"""Triage scores per image, which is a frame of an instance or a tile of a slide: made as it arrived and used again at
+completion."""
 
 embedding = table(
     "embedding",
     sa.Column("instance_id", sa.Integer, primary_key=True),
     sa.Column("frame", sa.Integer, primary_key=True),
+    sa.Column("tile", sa.Integer, primary_key=True),
     sa.Column("model_sha256", sa.String(64), primary_key=True),
     column("sop_instance_uid", UID, index=True),
     column("study_instance_uid", UID, index=True),

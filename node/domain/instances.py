@@ -121,6 +121,8 @@ class ModelImage:
     sop_instance_uid: str
     series_instance_uid: str
     frame: int = 1
+    #: Of a slide: the number of its square on the level, row by row from 1; 0 where the image is a frame.
+    tile: int = 0
     side_known: bool = False
     transforms: tuple[Transform, ...] = ()
     may_identify: bool = True

@@ -119,6 +119,8 @@ class PromptSet:
     sha256: str
     gate: Gate | None = None
     review: ReviewRule | None = None
+    #: Micrometres per pixel at which tiles of whole slides are shown: 2.0 is 5x, 1.0 is 10x, 0.5 is 20x.
+    microns: float = 1.0
     #: Where small images lie that the model must tell apart; the file need not exist.
     probes: Path | None = None
 

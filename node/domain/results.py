@@ -37,6 +37,8 @@ class FindingScore:
     priority: Priority
     sop_instance_uid: str = ""
     frame: int = 1
+    #: Of a slide; 0 where the image is a frame.
+    tile: int = 0
     #: Nobody showed that the model can see it: on the board, and in no object.
     board_only: bool = False
     #: Names for people by language tag.
@@ -104,6 +106,7 @@ class StudyFinding:
     sop_instance_uid: str = ""
     reason: str = ""
     frame: int = 1
+    tile: int = 0
     board_only: bool = False
     #: Names for people by language tag.
     names: Mapping[str, str] = field(default_factory=dict)

@@ -35,6 +35,10 @@ class Place:
     side: int
     tissue: float
 
+    def number(self, columns: int) -> int:
+        """Of the square on a level of so many columns of pixels, row by row from 1; the same whichever are chosen."""
+        return self.top // self.side * -(-columns // self.side) + self.left // self.side + 1
+
 
 def slide(
     paths: Sequence[Path], *, microns: float, patch: int, most: int = MOST_TILES, to_srgb: bool = True
@@ -42,7 +46,7 @@ def slide(
     """At most ``most`` tiles of ``patch`` pixels a side, spread over the tissue, row by row.
 
     ``paths`` are the instances of one series, its levels; ``microns`` is micrometres per pixel of the tiles (2.0
-    is 5x, 1.0 is 10x, 0.5 is 20x). Each tile carries the frame at its middle and the transforms ``decode``,
+    is 5x, 1.0 is 10x, 0.5 is 20x). Each tile carries its number, the frame at its middle and the transforms ``decode``,
     ``colour``, ``icc_profile`` where a profile is stated, and ``tile``.
 
     Raises:
@@ -121,5 +125,6 @@ def _image(tiled: TiledLevel, region: Region, place: Place, patch: int, candidat
         sop_instance_uid=text(head, "SOPInstanceUID"),
         series_instance_uid=text(head, "SeriesInstanceUID"),
         frame=middle,
+        tile=place.number(level.columns),
         transforms=(decoded_from(head, (level.tile_rows, level.tile_columns), middle), *region.steps, tile),
     )

@@ -73,6 +73,7 @@ class Preprocessing(Part):
     """How the model's own input is made."""
 
     resize: Literal["tf", "pil"]
+    microns: float = Field(1.0, ge=0.1, le=10.0)
 
 
 class Templates(Part):
@@ -210,6 +211,7 @@ class PromptSetFile(Part):
         return PromptSet(
             name=self.name, version=self.version, demo=self.demo,
             eligibility=Eligibility(**self.eligibility.model_dump()), resize=self.preprocessing.resize,
+            microns=self.preprocessing.microns,
             aggregate=self.aggregate, findings=tuple(map(self._finding, self.findings)), sha256=sha256, probes=probes,
             gate=self.gate.value() if self.gate else None,
             review=ReviewRule(**self.review.model_dump()) if self.review else None)

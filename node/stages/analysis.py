@@ -33,6 +33,7 @@ from node.interfaces import TriageModel
 from node.stages import changes, scores, selection
 from node.stages.desk import Desk, RunRef, RunState, dump, load_run, parse
 from node.stages.pictures import Key
+from node.stages.scale import Scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,8 @@ class ScoredImage:
     sop_instance_uid: str
     frame: int
     score: ImageScore
+    #: Of a slide; 0 where the image is a frame.
+    tile: int = 0
 
 
 def decode(desk: Desk, ref: RunRef) -> JSON:
@@ -50,12 +53,13 @@ def decode(desk: Desk, ref: RunRef) -> JSON:
     if refusal := desk.refusal(state.results["plan"]["prompt_set"]):
         return {"end": True, "reason": refusal}
     model = desk.triage_models.get(state.results["plan"]["prompt_set"])
-    found = selection.select(desk.data_dir, eligible(state), desk.limits, model.takes if model else 0)
+    scale = Scale.of(model) if model else Scale()
+    found = selection.select(desk.data_dir, eligible(state), desk.limits, scale)
     if not found.images:
         reasons = list(found.undecodable.values())
         return {"end": True, "reason": reasons[0] if reasons else "no image could be decoded"}
     return {"decoded": [str(key) for key in found.images], "undecodable": found.undecodable,
-            "remarks": found.remarks,
+            "remarks": found.remarks, "scale": dump(Scale, scale),
             "transforms": {str(key): [dump(Transform, step) for step in steps] for key, steps in found.images.items()}}
 
 
@@ -67,9 +71,9 @@ def triage(desk: Desk, ref: RunRef) -> JSON:
     model = triage_model(desk, state.results["plan"]["prompt_set"])
     transforms = {Key.of(name): parse(tuple[Transform, ...], steps)
                   for name, steps in state.results["decode"]["transforms"].items()}
-    scored = scores.of_images(desk, model, eligible(state), transforms, ref.priority)
+    scored = scores.of_images(desk, model, eligible(state), transforms, ref.priority, scale_of(state))
     uids = {found.id: found.sop_instance_uid for found in state.evidence}
-    images = {key: ScoredImage(sop_instance_uid=uids[key.instance_id], frame=key.frame, score=one)
+    images = {key: ScoredImage(sop_instance_uid=uids[key.instance_id], frame=key.frame, tile=key.tile, score=one)
               for key, one in scored.images.items()}
     gated = {str(key): reason for key, one in images.items() if (reason := refused(model, one))}
     seen = [one for key, one in images.items() if str(key) not in gated]
@@ -78,6 +82,12 @@ def triage(desk: Desk, ref: RunRef) -> JSON:
     result = combine(model, seen)
     return {"triage": dump(TriageResult, result), "scores": scored.scores(), "vectors": scored.vectors,
             "reused": len(scored.images) - len(scored.vectors), "gated": gated}
+
+
+def scale_of(state: RunState) -> Scale:
+    """At which the images of the run were decoded."""
+    found: Scale = parse(Scale, state.results["decode"].get("scale", {}))
+    return found
 
 
 def refused(model: TriageModel, one: ScoredImage) -> str:
@@ -124,7 +134,7 @@ def _finding_score(
     return FindingScore(
         finding=key, concept=finding.concept, site=finding.site, score=value, operating_point=point,
         presence=point.presence(value) if point else Presence.UNDETERMINED, priority=finding.priority,
-        sop_instance_uid=decisive.sop_instance_uid, frame=decisive.frame,
+        sop_instance_uid=decisive.sop_instance_uid, frame=decisive.frame, tile=decisive.tile,
         board_only=finding.evidence is EvidenceLevel.NONE, names=finding.names)
 
 
@@ -136,13 +146,11 @@ def ai_priority(result: TriageResult) -> Priority | None:
     return min(present, default=Priority.ROUTINE)
 
 
-def decisive_image(result: TriageResult) -> tuple[str, int]:
-    """SOP Instance UID and frame of the image that decided: of the most urgent present finding, else of the highest
-    score."""
+def decisive_image(result: TriageResult) -> FindingScore:
+    """The finding whose image decided, which it names: the most urgent present one, else that of the highest score."""
     def rank(found: FindingScore) -> tuple[bool, int, float]:
         return (found.presence is not Presence.PRESENT, int(found.priority), -(found.score or 0.0))
-    decided = min(result.scores, key=rank)
-    return decided.sop_instance_uid, decided.frame
+    return min(result.scores, key=rank)
 
 
 def shown(result: TriageResult) -> tuple[StudyFinding, ...]:
@@ -151,8 +159,8 @@ def shown(result: TriageResult) -> tuple[StudyFinding, ...]:
         StudyFinding(
             finding=found.finding, concept=found.concept, site=found.site, presence=found.presence,
             score=found.score, operating_point=found.operating_point, side=Side.NONE, certainty=None, agreed=None,
-            sop_instance_uid=found.sop_instance_uid, frame=found.frame, board_only=found.board_only,
-            names=found.names)
+            sop_instance_uid=found.sop_instance_uid, frame=found.frame, tile=found.tile,
+            board_only=found.board_only, names=found.names)
         for found in result.scores)
 
 
@@ -173,14 +181,14 @@ def rank(desk: Desk, ref: RunRef) -> JSON:
     state = load_run(desk.engine, ref)
     result: TriageResult = parse(TriageResult, state.results["triage"]["triage"])
     place = None if state.historical else ai_priority(result)
-    decisive, frame = decisive_image(result)
+    decisive = decisive_image(result)
     with reading(desk.engine) as connection:
         before = worklist.entry(connection, ref.study_instance_uid)
     received_at = {found.sop_instance_uid: found.received_at.timestamp() for found in state.evidence}
-    return {"ai_priority": None if place is None else int(place), "decisive": decisive,
-            "decisive_frame": frame, "images": len(evaluated(state)),
+    return {"ai_priority": None if place is None else int(place), "decisive": decisive.sop_instance_uid,
+            "decisive_frame": decisive.frame, "decisive_tile": decisive.tile, "images": len(evaluated(state)),
             "changed": changes.since_provisional(before, ref.version, place, shown(result)),
-            "decisive_at": received_at.get(decisive)}
+            "decisive_at": received_at.get(decisive.sop_instance_uid)}
 
 
 def commit_rank(_desk: Desk, connection: sa.Connection, ref: RunRef, state: RunState, result: JSON) -> None:
@@ -194,4 +202,10 @@ def commit_rank(_desk: Desk, connection: sa.Connection, ref: RunRef, state: RunS
         findings_state=FindingsState.PENDING, report_state=ReportState.PENDING,
         decisive_at=result["decisive_at"], demo_model=triaged.model.demo, dossier={
             "images_analysed": result["images"], "changed": result["changed"],
-            "decisive_image": {"sop_instance_uid": result["decisive"], "frame": result["decisive_frame"]}})
+            "decisive_image": _named(result)})
+
+
+def _named(result: JSON) -> JSON:
+    """The decisive image as the dossier names it; its tile only where it is one."""
+    named = {"sop_instance_uid": result["decisive"], "frame": result["decisive_frame"]}
+    return {**named, "tile": tile} if (tile := result.get("decisive_tile", 0)) else named

@@ -17,6 +17,7 @@ from node.interfaces import TriageModel
 from node.stages import scores, selection
 from node.stages.analysis import ScoredImage, ai_priority, combine, decisive_image, refused, shown, triage_model
 from node.stages.desk import Desk
+from node.stages.scale import Scale
 from node.stages.selection import Limits
 
 JUDGED = 3
@@ -85,11 +86,12 @@ def _scored(
     if refusal := desk.refusal(prompt_set):
         return {"end": True, "reason": refusal}
     model, began_at = triage_model(desk, prompt_set), now()
-    selected = selection.select(desk.data_dir, found, limits, model.takes)
+    scale = Scale.of(model)
+    selected = selection.select(desk.data_dir, found, limits, scale)
     decoded_at = now()
     if not selected.images:
         return {"end": True, "reason": next(iter(selected.undecodable.values()), "no image")}
-    scored = scores.of_images(desk, model, found, selected.images, priority)
+    scored = scores.of_images(desk, model, found, selected.images, priority, scale)
     return {"prompt_set": prompt_set, "scores": scored.scores(), "vectors": scored.vectors,
             "model_sha256": model.identity.sha256,
             "times": {"began_at": began_at, "decoded_at": decoded_at, "scored_at": now()}}
@@ -114,7 +116,7 @@ def commit_early(desk: Desk, connection: sa.Connection, uid: str, result: JSON) 
     worklist.advance(
         connection, uid, version, worklist.Phase.PROVISIONAL, state=EntryState.PROVISIONAL,
         ai_priority=ai_priority(combined), findings=shown(combined), demo_model=model.identity.demo,
-        decisive_at=received_at[decisive_image(combined)[0]], dossier={"images_analysed": len(images)})
+        decisive_at=received_at[decisive_image(combined).sop_instance_uid], dossier={"images_analysed": len(images)})
 
 
 def _so_far(
@@ -122,12 +124,13 @@ def _so_far(
 ) -> tuple[list[ScoredImage], dict[str, float]]:
     """Every image of the study that was scored, and when each instance was received."""
     rows = connection.execute(
-        sa.select(score.c.sop_instance_uid, score.c.frame, score.c.scores, score.c.gate, instance.c.received_at)
+        sa.select(score.c.sop_instance_uid, score.c.frame, score.c.tile, score.c.scores, score.c.gate,
+                  instance.c.received_at)
         .join(instance, instance.c.id == score.c.instance_id)
         .where(score.c.study_instance_uid == uid, scores.of_model(model), instance.c.evidence)
-        .order_by(score.c.instance_id, score.c.frame)).all()
+        .order_by(score.c.instance_id, score.c.frame, score.c.tile)).all()
     images = [
-        ScoredImage(sop_instance_uid=row.sop_instance_uid, frame=row.frame,
+        ScoredImage(sop_instance_uid=row.sop_instance_uid, frame=row.frame, tile=row.tile,
                     score=ImageScore(scores=row.scores, embedding=b"", gate=row.gate)) for row in rows]
     return [one for one in images if not refused(model, one)], {row.sop_instance_uid: row.received_at for row in rows}
 

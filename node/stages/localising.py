@@ -30,7 +30,7 @@ from node.heat_maps import View
 from node.images import overlay
 from node.interfaces import Explainer
 from node.stages import pictures, selection
-from node.stages.analysis import eligible, triage_model
+from node.stages.analysis import eligible, scale_of, triage_model
 from node.stages.desk import Desk, RunRef, RunState, dump, load_run, parse
 from node.stages.pictures import Key
 from node.stages.reading import notices
@@ -76,17 +76,20 @@ def localise(desk: Desk, ref: RunRef) -> JSON:
         return {"maps": [], "reason": "the model that gave the score is not loaded any more"}
     with reading(desk.engine) as connection:
         booked = heat_maps.of_version(connection, ref.study_instance_uid, ref.version)
-    maps = list(_maps(desk, state, explainer, booked, notices(desk, triaged)))
+    tiles = {found.finding: found.tile for found in triaged.scores}
+    maps = list(_maps(desk, state, explainer, [(row, tiles[row.finding]) for row in booked], notices(desk, triaged)))
     if state.ended:  # nobody else removes what was decoded again for this
         pictures.discard(desk.data_dir, [found.id for found in state.evidence])
     return {"maps": maps, "reason": "", "model_sha256": triaged.model.sha256}
 
 
 def _maps(
-    desk: Desk, state: RunState, explainer: Explainer, booked: Sequence[heat_maps.Row], stamps: tuple[str, ...]
+    desk: Desk, state: RunState, explainer: Explainer, booked: Sequence[tuple[heat_maps.Row, int]],
+    stamps: tuple[str, ...],
 ) -> Iterator[JSON]:
-    for row in booked:
-        image = selection.image(desk.data_dir, eligible(state), Key(row.instance_id, row.frame), desk.limits)
+    for row, tile in booked:
+        key = Key(row.instance_id, row.frame, tile)
+        image = selection.image(desk.data_dir, eligible(state), key, desk.limits, scale_of(state), whole=True)
         try:
             relevance = explainer.explain(image, row.finding)
         except (ModelOutputError, Undecodable, DeviceFull) as error:

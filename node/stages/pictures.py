@@ -1,8 +1,8 @@
 """Model pixels on disk: decoded once, used by triage, findings and a later version.
 
 ``work/<instance id>-<frame>.npy`` holds the pixels (one plane when all three are equal), the same name with
-``.json`` what was done to them. The JSON is written last and marks the pair whole. A radiograph brought to the side
-that a model takes has that side behind its frame.
+``.json`` what was done to them. The JSON is written last and marks the pair whole. Behind the frame stands ``t`` with
+the number of a slide's tile, and of a radiograph brought to the side that a model takes that side.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from node.errors import StorageError
 
 
 class Key(NamedTuple):
-    """An image: a row of table ``instance`` and a frame, the first is 1."""
+    """An image: a row of table ``instance`` and a frame, the first is 1; of a slide its tile, else 0."""
 
     instance_id: int
     frame: int
+    tile: int = 0
 
     @classmethod
     def of(cls, text: str) -> Key:
         """The inverse of ``str``, which is how results of stages name an image."""
-        instance_id, _, frame = text.partition(":")
-        return cls(int(instance_id), int(frame))
+        return cls(*map(int, text.split(":")))
 
     def __str__(self) -> str:
-        return f"{self.instance_id}:{self.frame}"
+        return f"{self.instance_id}:{self.frame}" + (f":{self.tile}" if self.tile else "")
 
 
 def keep(data_dir: Path, instance_id: int, image: ModelImage, side: int = 0) -> None:
     """Write the working copy of an image of an instance; ``side`` where it is not whole. Raises StorageError."""
-    pixels, notes = _files(data_dir, Key(instance_id, image.frame), side)
+    pixels, notes = _files(data_dir, Key(instance_id, image.frame, image.tile), side)
     try:
         _save(pixels, notes, image)
     except OSError as error:
         raise StorageError(f"{pixels}: cannot be written ({error.strerror})") from error
 
 
-def kept(data_dir: Path, found: ReceivedInstance, frame: int = 1, side: int = 0) -> ModelImage | None:
-    """The working copy of a frame, whole or of that side; None where there is none, or none any more."""
-    pixels, notes = _files(data_dir, Key(found.id, frame), side)
+def kept(data_dir: Path, found: ReceivedInstance, key: Key, side: int = 0) -> ModelImage | None:
+    """The working copy of an image, whole or of that side; None where there is none, or none any more."""
+    pixels, notes = _files(data_dir, key, side)
     try:
-        return _load(pixels, notes, found, frame)
+        return _load(pixels, notes, found, key)
     except (OSError, ValueError):
         return None
 
@@ -76,7 +76,7 @@ def sweep(data_dir: Path, older_than_seconds: float = 86_400.0) -> int:
 
 
 def _files(data_dir: Path, key: Key, side: int) -> tuple[Path, Path]:
-    name = f"{key.instance_id}-{key.frame}" + (f"-{side}" if side else "")
+    name = f"{key.instance_id}-{key.frame}" + (f"-t{key.tile}" if key.tile else "") + (f"-{side}" if side else "")
     return data_dir / "work" / f"{name}.npy", data_dir / "work" / f"{name}.json"
 
 
@@ -96,11 +96,12 @@ def _save(pixels: Path, notes: Path, image: ModelImage) -> None:
     temporary.replace(notes)
 
 
-def _load(pixels: Path, notes: Path, found: ReceivedInstance, frame: int) -> ModelImage:
+def _load(pixels: Path, notes: Path, found: ReceivedInstance, key: Key) -> ModelImage:
     told = json.loads(notes.read_text(encoding="utf-8"))
     stored = np.load(pixels)
     return ModelImage(
         pixels=np.repeat(stored[..., None], 3, axis=2) if stored.ndim == 2 else stored,
         sop_class_uid=found.sop_class_uid, sop_instance_uid=found.sop_instance_uid,
-        series_instance_uid=found.series_instance_uid, frame=frame, side_known=told["side_known"],
+        series_instance_uid=found.series_instance_uid, frame=key.frame, tile=key.tile,
+        side_known=told["side_known"],
         transforms=tuple(Transform(name=name, parameters=parameters) for name, parameters in told["transforms"]))

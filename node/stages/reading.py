@@ -27,7 +27,7 @@ from node.domain import (
 from node.errors import ModelOutputError, ModelServerError, NotAuthorised
 from node.inference import review
 from node.stages import selection
-from node.stages.analysis import eligible, evaluated
+from node.stages.analysis import eligible, evaluated, scale_of
 from node.stages.desk import Desk, RunRef, RunState, dump, load_run, local, parse
 from node.stages.pictures import Key
 
@@ -55,7 +55,7 @@ def findings(desk: Desk, ref: RunRef) -> JSON:
 def _shown(desk: Desk, state: RunState) -> ModelImage:
     """The decisive image, with what its header says of names in the pixels."""
     found, key = _decisive(state)
-    image = selection.image(desk.data_dir, found, key, desk.limits)
+    image = selection.image(desk.data_dir, found, key, desk.limits, scale_of(state), whole=True)
     head = header.read(desk.data_dir / next(one.path for one in found if one.id == key.instance_id))
     return replace(image, may_identify=routing.may_identify(head))
 
@@ -64,7 +64,7 @@ def _decisive(state: RunState) -> tuple[list[ReceivedInstance], Key]:
     """The eligible instances, and which image of them decided."""
     ranked, found = state.results["rank"], eligible(state)
     decisive = next(one for one in found if one.sop_instance_uid == ranked["decisive"])
-    return found, Key(decisive.id, ranked["decisive_frame"])
+    return found, Key(decisive.id, ranked["decisive_frame"], ranked.get("decisive_tile", 0))
 
 
 def guard(desk: Desk, ref: RunRef) -> JSON:
@@ -172,8 +172,19 @@ def commit_guard(_desk: Desk, connection: sa.Connection, ref: RunRef, state: Run
             "findings_model": told.get("model"), "unvalidated": analysis.unvalidated,
             "images": {**_counted(state), "decisive": state.results["rank"]["decisive"],
                        "decisive_frame": state.results["rank"]["decisive_frame"],
+                       **_place_of_tile(state),
                        "aggregate": analysis.aggregate, "not_evaluated": left_out(state)},
         })
+
+
+def _place_of_tile(state: RunState) -> JSON:
+    """Where a decisive tile lies on its level, in pixels from the upper left; nothing where the image is no tile."""
+    _, key = _decisive(state)
+    steps = state.results["decode"]["transforms"].get(str(key), [])
+    told: JSON = next((step["parameters"] for step in steps if step["name"] == "tile"), {})
+    if not told:
+        return {}
+    return {"decisive_tile": {"number": key.tile, **{name: told[name] for name in ("top", "left", "side")}}}
 
 
 def _counted(state: RunState) -> JSON:

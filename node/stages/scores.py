@@ -18,6 +18,7 @@ from node.interfaces import TriageModel
 from node.stages import selection
 from node.stages.desk import Desk
 from node.stages.pictures import Key
+from node.stages.scale import Scale
 
 AT_ONCE = 16
 """Images in memory at the same time."""
@@ -39,9 +40,10 @@ class Scored:
 
 def of_images(
     desk: Desk, model: TriageModel, instances: Sequence[ReceivedInstance],
-    transforms: Mapping[Key, Sequence[Transform]], priority: Priority,
+    transforms: Mapping[Key, Sequence[Transform]], priority: Priority, scale: Scale,
 ) -> Scored:
-    """Scores of selected images of ``instances``: those kept for the same pixels, and new ones of the others.
+    """Scores of images that were selected of ``instances`` at ``scale``: those kept for the same pixels, and new
+    ones of the others.
 
     Raises:
         ModelOutputError: a score is no number in 0..1.
@@ -52,7 +54,7 @@ def of_images(
     vectors: JSON = {}
     missing = sorted(set(digests) - set(images))
     for part in (missing[start : start + AT_ONCE] for start in range(0, len(missing), AT_ONCE)):
-        shown = [selection.image(desk.data_dir, instances, key, desk.limits, model.takes) for key in part]
+        shown = [selection.image(desk.data_dir, instances, key, desk.limits, scale) for key in part]
         for key, one in zip(part, _scored(model, instances, part, shown, priority), strict=True):
             images[key] = one
             vectors[str(key)] = {
@@ -71,7 +73,7 @@ def _scored(
         wrong = [finding for finding, value in one.scores.items() if not (math.isfinite(value) and 0 <= value <= 1)]
         if wrong:
             raise ModelOutputError(f"{model.identity.name}: the score of {wrong[0]} of instance {key.instance_id} "
-                                   f"frame {key.frame} is no number in 0..1")
+                                   f"frame {key.frame} tile {key.tile} is no number in 0..1")
         yield one
 
 
@@ -83,11 +85,12 @@ def digest(transforms: Sequence[Transform]) -> str:
 
 def _known(engine: sa.Engine, model: TriageModel, digests: Mapping[Key, str]) -> dict[Key, ImageScore]:
     ids = sorted({key.instance_id for key in digests})
-    query = sa.select(score.c.instance_id, score.c.frame, score.c.scores, score.c.gate, score.c.transforms_sha256)
+    columns = score.c.instance_id, score.c.frame, score.c.tile, score.c.scores, score.c.gate, score.c.transforms_sha256
     with reading(engine) as connection:
-        rows = connection.execute(query.where(score.c.instance_id.in_(ids), of_model(model))).all()
-    return {Key(row.instance_id, row.frame): ImageScore(scores=row.scores, embedding=b"", gate=row.gate)
-            for row in rows if digests.get(Key(row.instance_id, row.frame)) == row.transforms_sha256}
+        rows = connection.execute(sa.select(*columns).where(score.c.instance_id.in_(ids), of_model(model))).all()
+    keyed = ((Key(row.instance_id, row.frame, row.tile), row) for row in rows)
+    return {key: ImageScore(scores=row.scores, embedding=b"", gate=row.gate)
+            for key, row in keyed if digests.get(key) == row.transforms_sha256}
 
 
 def of_model(model: TriageModel) -> sa.ColumnElement[bool]:
@@ -105,7 +108,7 @@ def keep(
     by_id = {one.id: one for one in instances}
     for name, told in result["vectors"].items():
         key = Key.of(name)
-        this_image = {"instance_id": key.instance_id, "frame": key.frame, "model_sha256": model_sha256}
+        this_image = {**key._asdict(), "model_sha256": model_sha256}
         named = {**this_image, "sop_instance_uid": by_id[key.instance_id].sop_instance_uid}
         _make_room(connection, score, {**named, "prompt_set": prompt_set}, told["transforms_sha256"])
         fresh = insert_ignore(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,12 +17,11 @@ from node.errors import BadInput, StorageError
 from node.images import Acquisition, Family
 from node.stages import pictures
 from node.stages.pictures import Key
+from node.stages.scale import Scale
 
 Item = TypeVar("Item")
 
-TILE_MICRONS = 1.0
-"""Micrometres per pixel of the tiles of a slide, which is 10x."""
-TILE_PIXELS = 448
+WHOLE = Scale()
 CINE_FRAMES = 8
 """Of one cine at most, however few there are."""
 
@@ -45,10 +44,10 @@ class Selection:
     remarks: list[str] = field(default_factory=list)
 
 
-def select(data_dir: Path, instances: Iterable[ReceivedInstance], limits: Limits, side: int = 0) -> Selection:
+def select(data_dir: Path, instances: Iterable[ReceivedInstance], limits: Limits, scale: Scale = WHOLE) -> Selection:
     """Decode what is shown of ``instances``. An image that does not decode is named with its reason.
 
-    Projections are brought to ``side`` by ``side`` pixels where that is not 0: few of their many are read for it.
+    Projections are brought to the side of ``scale`` where that is not 0: few of their many pixels are read for it.
 
     Raises:
         StorageError: a file cannot be read, or a working copy cannot be written.
@@ -56,33 +55,35 @@ def select(data_dir: Path, instances: Iterable[ReceivedInstance], limits: Limits
     sheet = _Sheet(data_dir)
     families = sheet.families(instances)
     for found in families[Family.PROJECTION]:
-        sheet.projection(found, side)
+        sheet.projection(found, scale.side)
     _pictures(sheet, families[Family.PICTURE], families[Family.CINE], limits.most)
     _slices(sheet, families[Family.VOLUME], limits)
-    _tiles(sheet, families[Family.SLIDE], limits.most)
+    _tiles(sheet, families[Family.SLIDE], limits.most, scale)
     for found in families[Family.NONE]:
         sheet.refuse(found, "no image of a patient")
     return sheet.selection
 
 
 def image(
-    data_dir: Path, instances: Sequence[ReceivedInstance], key: Key, limits: Limits, side: int = 0
+    data_dir: Path, instances: Sequence[ReceivedInstance], key: Key, limits: Limits, scale: Scale = WHOLE, *,
+    whole: bool = False,
 ) -> ModelImage:
-    """An image that was selected of ``instances``, whole or as for a model that takes ``side``; made again where
-    its working copy is gone.
+    """An image that was selected of ``instances`` at this scale, or the whole of it; made again where its working
+    copy is gone.
 
     Raises:
         StorageError: it cannot be made any more.
     """
     found = next(one for one in instances if one.id == key.instance_id)
     alone = _family_of_class(found) is Family.PROJECTION
-    side = side if alone else 0
-    copy = pictures.kept(data_dir, found, key.frame, side)
+    wanted = replace(scale, side=0) if alone and whole else scale
+    side = wanted.side if alone else 0
+    copy = pictures.kept(data_dir, found, key, side)
     if copy is None:
-        select(data_dir, [found] if alone else instances, limits, side)
-        copy = pictures.kept(data_dir, found, key.frame, side)
+        select(data_dir, [found] if alone else instances, limits, wanted)
+        copy = pictures.kept(data_dir, found, key, side)
     if copy is None:
-        raise StorageError(f"instance {key.instance_id} frame {key.frame}: it was decoded before and cannot be now")
+        raise StorageError(f"image {key} (instance:frame:tile): it was decoded before and cannot be now")
     return copy
 
 
@@ -119,8 +120,8 @@ def _slices(sheet: _Sheet, found: Sequence[ReceivedInstance], limits: Limits) ->
         sheet.refuse(by_path[excluded.path], excluded.reason)
 
 
-def _tiles(sheet: _Sheet, found: Sequence[ReceivedInstance], most: int) -> None:
-    """Tissue of each slide, which is a series; where several tiles lie in one frame, the first of them."""
+def _tiles(sheet: _Sheet, found: Sequence[ReceivedInstance], most: int, scale: Scale) -> None:
+    """Tissue of each slide, which is a series; each tile is an image of its own."""
     slides: dict[str, list[ReceivedInstance]] = defaultdict(list)
     for one in found:
         slides[one.series_instance_uid].append(one)
@@ -128,7 +129,7 @@ def _tiles(sheet: _Sheet, found: Sequence[ReceivedInstance], most: int) -> None:
     for levels in chosen:
         by_uid = {one.sop_instance_uid: one for one in levels}
         try:
-            for tile in images.slide([sheet.path(one) for one in levels], microns=TILE_MICRONS, patch=TILE_PIXELS,
+            for tile in images.slide([sheet.path(one) for one in levels], microns=scale.microns, patch=scale.patch,
                                      most=max(1, most // len(chosen))):
                 sheet.put(by_uid[tile.sop_instance_uid].id, tile)
         except BadInput as error:
@@ -198,7 +199,7 @@ class _Sheet:
 
     def single(self, found: ReceivedInstance, make: Callable[[Path], ModelImage], side: int = 0) -> None:
         """The one image of an instance, from its working copy where there is one."""
-        copy = pictures.kept(self._data_dir, found, side=side)
+        copy = pictures.kept(self._data_dir, found, Key(found.id, 1), side)
         if copy is not None:
             self.selection.images[Key(found.id, 1)] = copy.transforms
             return
@@ -213,11 +214,12 @@ class _Sheet:
             self.refuse(found, str(error))
 
     def put(self, instance_id: int, one: ModelImage, side: int = 0) -> None:
-        """Keep an image, the first of its frame."""
-        if Key(instance_id, one.frame) in self.selection.images:
+        """Keep an image, the first of its key."""
+        key = Key(instance_id, one.frame, one.tile)
+        if key in self.selection.images:
             return
         pictures.keep(self._data_dir, instance_id, one, side)
-        self.selection.images[Key(instance_id, one.frame)] = one.transforms
+        self.selection.images[key] = one.transforms
 
     def refuse(self, found: ReceivedInstance, reason: str) -> None:
         """No image of this instance is shown, or not all of it."""

@@ -138,6 +138,7 @@ PAGES = {
     "delivery": "전송",
     "demo model": "데모 모델",
     "frame %(frame)s": "프레임 %(frame)s",
+    "tile %(number)s at row %(top)s, column %(left)s of the level": "타일 %(number)s (레벨의 행 %(top)s, 열 %(left)s)",
     "gives up.": "명령은 포기합니다.",
     "live, {time}": "실시간, {time}",
     "no": "아니요",

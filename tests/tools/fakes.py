@@ -77,6 +77,8 @@ class FakeTriage:
     by_image: dict[str, dict[str, float]] = field(default_factory=dict)
     #: The same for one frame of an instance.
     by_frame: dict[tuple[str, int], dict[str, float]] = field(default_factory=dict)
+    #: The same for one tile of a slide.
+    by_tile: dict[int, dict[str, float]] = field(default_factory=dict)
     prompt_set: PromptSet = field(default_factory=lambda: load_prompt_set("demo-chest"))
     identity: ModelIdentity = field(default_factory=lambda: identity("fake-triage"))
     operating_points: dict[str, OperatingPoint] = field(default_factory=dict)
@@ -118,7 +120,8 @@ class FakeTriage:
     def _scores(self, image: ModelImage) -> dict[str, float]:
         scores = {finding.key: HIGH if finding.key in self.present else LOW for finding in self.prompt_set.findings}
         told = self.by_image.get(image.sop_instance_uid, {})
-        return scores | told | self.by_frame.get((image.sop_instance_uid, image.frame), {})
+        by_frame = self.by_frame.get((image.sop_instance_uid, image.frame), {})
+        return scores | told | by_frame | self.by_tile.get(image.tile, {})
 
 
 @dataclass

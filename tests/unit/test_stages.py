@@ -42,6 +42,7 @@ from node.stages.analysis import ScoredImage, ai_priority, combine, decisive_ima
 from node.stages.desk import Desk, RunRef, RunState, dump, parse
 from node.stages.pictures import Key
 from node.stages.reporting import derive_uid
+from node.stages.scale import Scale
 from tests.tools.fakes import POINT, FakeFindings, FakeTriage, identity
 from tests.tools.instances import chest
 from tests.tools.radiographs import write
@@ -132,11 +133,12 @@ def test_the_most_urgent_present_finding_gives_the_priority() -> None:
 
 
 def test_the_image_of_the_most_urgent_finding_decides_though_another_scores_higher() -> None:
-    assert decisive_image(triaged(scores(effusion=0.99), scores(pneumothorax=0.7))) == (f"{STUDY}.2", 1)
+    decided = decisive_image(triaged(scores(effusion=0.99), scores(pneumothorax=0.7)))
+    assert (decided.sop_instance_uid, decided.frame) == (f"{STUDY}.2", 1)
 
 
 def test_where_nothing_is_present_the_most_urgent_finding_still_names_an_image() -> None:
-    assert decisive_image(triaged(scores(), scores(pneumothorax=0.2))) == (f"{STUDY}.2", 1)
+    assert decisive_image(triaged(scores(), scores(pneumothorax=0.2))).sop_instance_uid == f"{STUDY}.2"
 
 
 def test_triage_alone_shows_neither_side_nor_certainty() -> None:
@@ -242,15 +244,15 @@ def state(**results: JSON) -> RunState:
         id=1, sop_class_uid="1", sop_instance_uid="1", study_instance_uid=STUDY, series_instance_uid="2",
         transfer_syntax_uid="1", modality="CR", path="p", size=1, calling_ae_title="A", called_ae_title="B",
         source_host="h", received_at=datetime.now(UTC), state=InstanceState.ACCEPTED)
-    left: JSON = {"plan": {"remarks": [], "declined": {}}, "decode": {"decoded": [], "undecodable": {}}, "triage": {},
-                  "findings": {"state": "done"}}
+    left: JSON = {"plan": {"remarks": [], "declined": {}}, "decode": {"decoded": ["1:1"], "undecodable": {}},
+                  "triage": {}, "findings": {"state": "done"}}
     return RunState(ref=REF, study=Study(study_instance_uid=STUDY), started_at=0.0, trigger="quiet",
                     evidence=(received, received), results={**left, **results})
 
 
 def test_images_that_were_left_out_are_remarked_with_their_reasons() -> None:
     remarks = reading._remarks(state(plan={"remarks": ["Age is not known."], "declined": {"9": "view LATERAL"}},
-                                     decode={"decoded": [], "undecodable": {"8": "no pixels"}}), ())
+                                     decode={"decoded": ["1:1"], "undecodable": {"8": "no pixels"}}), ())
     assert remarks == ("Age is not known.", "2 of 2 images were not evaluated: no pixels, view LATERAL.")
 
 
@@ -337,14 +339,15 @@ def test_a_copy_that_was_removed_or_cut_off_is_made_again(received: ReceivedInst
 def test_triage_is_given_few_pixels_and_findings_all_of_them(received: ReceivedInstance, tmp_path: Path) -> None:
     whole = selection.select(tmp_path, [received], LIMITS)
     pictures.discard(tmp_path, [1])
-    assert selection.select(tmp_path, [received], LIMITS, side=96) == whole  # so that kept scores stay valid
+    assert selection.select(tmp_path, [received], LIMITS, Scale(side=96)) == whole  # so that kept scores stay valid
     assert {file.name for file in (tmp_path / "work").iterdir()} == {"1-1-96.npy", "1-1-96.json"}
     drawn = images.projection(tmp_path / received.path)
-    small = selection.image(tmp_path, [received], Key(1, 1), LIMITS, side=96)
+    small = selection.image(tmp_path, [received], Key(1, 1), LIMITS, Scale(side=96))
     assert np.array_equal(small.pixels, bilinear(drawn.pixels, 96)) and small.transforms == drawn.transforms
-    assert np.array_equal(selection.image(tmp_path, [received], Key(1, 1), LIMITS).pixels, drawn.pixels)
+    whole_again = selection.image(tmp_path, [received], Key(1, 1), LIMITS, Scale(side=96), whole=True)
+    assert np.array_equal(whole_again.pixels, drawn.pixels)
 
 
 def test_an_image_that_was_decoded_and_is_gone_may_come_back(received: ReceivedInstance, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="instance 1 frame 2"):
+    with pytest.raises(StorageError, match="image 1:2 "):
         selection.image(tmp_path, [received], Key(1, 2), LIMITS)
