@@ -6,24 +6,23 @@ The image tower is not touched: a prompt is trained towards the direction of its
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sentencepiece
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import SiglipModel, SiglipTokenizer
+from transformers import SiglipModel
 
 from node.demo import vocabulary
 from node.demo.evaluate import text_vectors
 from node.demo.meanings import MEANINGS, Claim, Meaning
 from node.demo.phantom import FINDINGS
 from node.demo.phrases import corpus, phrase
+from node.demo.train_tokenizers import siglip_tokenizer
 from node.demo.train_triage import optimizer_of, rate_at
 
 SEED = 20_003
@@ -41,27 +40,8 @@ def build_tokenizer(folder: Path) -> Any:
     """Sentencepiece over the trained language; letters and bytes are pieces too, so that no word is unreadable."""
     # SiglipTokenizer lower-cases and drops punctuation before the pieces are looked up.
     phrases = [text.lower().replace("-", "").replace("'", "") for text in corpus(np.random.default_rng(SEED))]
-    written = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(phrases),
-        model_writer=written,
-        vocab_size=PIECES,
-        model_type="unigram",
-        byte_fallback=True,
-        required_chars="abcdefghijklmnopqrstuvwxyz0123456789",
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        hard_vocab_limit=False,
-        normalization_rule_name="identity",  # without the 240 KB table of Unicode forms
-        num_threads=1,
-        minloglevel=2,
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "spiece.model"
-    file.write_bytes(written.getvalue())
-    return SiglipTokenizer(vocab_file=str(file), model_max_length=64)
+    return siglip_tokenizer(folder, phrases, PIECES, byte_fallback=True,
+                            required_chars="abcdefghijklmnopqrstuvwxyz0123456789")
 
 
 def with_vocabulary(model: Any, tokenizer: Any) -> Any:

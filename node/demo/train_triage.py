@@ -7,7 +7,6 @@ positive prompt where the finding covers it. Without it the small findings take 
 
 from __future__ import annotations
 
-import io
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -16,16 +15,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import sentencepiece
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import SiglipConfig, SiglipImageProcessorPil, SiglipModel, SiglipProcessor, SiglipTokenizer
+from transformers import SiglipConfig, SiglipImageProcessorPil, SiglipModel, SiglipProcessor
 
 from node.demo import vocabulary
 from node.demo.dataset import PATCH, SIDE_CODE, SIZE, Examples
 from node.demo.evaluate import PromptVectors, areas, prompt_set, to_pixels, triage_scores
 from node.demo.phantom import FINDINGS, LATERALISED
+from node.demo.train_tokenizers import siglip_tokenizer
 
 WIDTH = 128
 SEED = 20_001
@@ -42,25 +41,7 @@ def build_tokenizer(folder: Path) -> Any:
     """A sentencepiece vocabulary of our own phrases, about 200 pieces and 1 KB."""
     # SiglipTokenizer lower-cases and drops punctuation before the pieces are looked up.
     corpus = [phrase.lower().replace("-", "") for phrase in vocabulary.triage_corpus()]
-    written = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(corpus * 3),
-        model_writer=written,
-        vocab_size=200,
-        model_type="unigram",
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        hard_vocab_limit=False,
-        normalization_rule_name="identity",  # without the 240 KB table of Unicode forms
-        num_threads=1,
-        minloglevel=2,
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "spiece.model"
-    file.write_bytes(written.getvalue())
-    return SiglipTokenizer(vocab_file=str(file), model_max_length=64)
+    return siglip_tokenizer(folder, corpus * 3, 200)
 
 
 def build_model(tokenizer: Any) -> Any:

@@ -55,14 +55,20 @@ def recorded(engine: sa.Engine) -> list[str]:
         return list(connection.scalars(sa.select(audit_event.c.action).order_by(audit_event.c.seq)))
 
 
-def test_a_job_whose_process_was_killed_is_finished_by_the_next_one_of_that_name(
-    migrated_engine: sa.Engine, tmp_path: Path
-) -> None:
-    gate = tmp_path / "gate"
-    first = Process(migrated_engine, "worker.0", gate, "--put", "first", "a")
+def killed_at_work(engine: sa.Engine, folder: Path) -> Path:
+    """The open gate of a process that was killed inside its job."""
+    gate = folder / "gate"
+    first = Process(engine, "worker.0", gate, "--put", "first", "a")
     first.says("begun")
     first.kill()
     gate.touch()
+    return gate
+
+
+def test_a_job_whose_process_was_killed_is_finished_by_the_next_one_of_that_name(
+    migrated_engine: sa.Engine, tmp_path: Path
+) -> None:
+    gate = killed_at_work(migrated_engine, tmp_path)
     second = Process(migrated_engine, "worker.0", gate)
     wait_until(lambda: "second" in recorded(migrated_engine), 60)
     second.kill()
@@ -72,11 +78,7 @@ def test_a_job_whose_process_was_killed_is_finished_by_the_next_one_of_that_name
 def test_a_job_of_a_dead_process_is_recovered_by_another_also_by_newer_code(
     migrated_engine: sa.Engine, tmp_path: Path
 ) -> None:
-    gate = tmp_path / "gate"
-    first = Process(migrated_engine, "worker.0", gate, "--put", "first", "a")
-    first.says("begun")
-    first.kill()
-    gate.touch()
+    gate = killed_at_work(migrated_engine, tmp_path)
     second = Process(migrated_engine, "worker.1", gate, "--recover", "worker.0", "--newer-code")
     assert second.says("recovered") == "1"
     wait_until(lambda: "second" in recorded(migrated_engine), 60)

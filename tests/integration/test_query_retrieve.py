@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -34,7 +33,7 @@ from node.config import Config
 from node.database import audit_event, connect, metadata
 from node.server.archive import archive
 from tests.tools.network import free_port
-from tests.tools.receiver import ENGINES, Receiver, receiver, stored_data_set
+from tests.tools.receiver import ENGINES, Receiver, details, receiver, stored_data_set
 from tests.tools.result_shelf import Shelf
 from tests.tools.waiting import wait_until
 
@@ -151,12 +150,6 @@ def moved(node: Receiver, destination: str = "STORE", **values: Any) -> list[tup
         return list(association.send_c_move(identifier(**values), destination, MOVE, msg_id=7))
 
 
-def audited(node: Receiver, action: str) -> list[dict[str, Any]]:
-    query = sa.select(audit_event.c.detail).where(audit_event.c.action == action)
-    with node.engine.connect() as connection:
-        return [json.loads(text) for text in connection.scalars(query)]
-
-
 def names_in_audit(node: Receiver) -> bool:
     with node.engine.connect() as connection:
         return any(re.search("Hong|홍|Doe", text) for text in connection.scalars(sa.select(audit_event.c.detail)))
@@ -218,7 +211,7 @@ def test_a_query_outside_its_model_is_told_why(node: Receiver, wanted: dict[str,
     matches, status = asked(node, **wanted)
     assert (matches, status.Status) == ([], MISMATCH)
     assert told in status.ErrorComment
-    refused, = audited(node, "query.refused")
+    refused, = details(node, "query.refused")
     assert (refused["calling_ae_title"], refused["status"], names_in_audit(node)) == ("VIEWER", "0xA900", False)
 
 
@@ -243,7 +236,7 @@ def test_keys_that_are_not_kept_come_back_empty_with_a_warning(node: Receiver) -
 
 def test_a_query_is_audited_without_its_values(node: Receiver) -> None:
     asked(node, QueryRetrieveLevel="STUDY", PatientName="Hong*")
-    event, = audited(node, "query.answered")
+    event, = details(node, "query.answered")
     assert (event["calling_ae_title"], event["keys"], event["matches"]) == ("VIEWER", ["PatientName"], 1)
     assert not names_in_audit(node)
 
@@ -271,9 +264,9 @@ def test_a_query_whose_audit_cannot_be_written_shows_nothing(node: Receiver) -> 
 def test_getscu_gets_the_bytes_that_are_stored(node: Receiver, shelf: Shelf, out: Path) -> None:
     dcmtk("getscu", node, out, "-S", "+B", *keys(**STUDY))
     assert both_are_as_stored(shelf, out)
-    answered, = audited(node, "retrieve.answered")
+    answered, = details(node, "retrieve.answered")
     assert (answered["service"], answered["completed"], answered["failed"]) == ("C-GET", 2, 0)
-    begun, = audited(node, "retrieve.begun")
+    begun, = details(node, "retrieve.begun")
     assert (begun["destination"], len(begun["instances"]), names_in_audit(node)) == ("VIEWER", 2, False)
 
 
@@ -348,13 +341,13 @@ def test_a_destination_that_is_away_gets_nothing_and_the_list_says_so(node: Rece
     assert (last.Status, last.NumberOfFailedSuboperations) == (NO_SUB_OPERATION, 2)
     assert listed is not None
     assert len(listed.FailedSOPInstanceUIDList) == 2
-    assert audited(node, "retrieve.answered")[0]["failed"] == 2
+    assert details(node, "retrieve.answered")[0]["failed"] == 2
 
 
 def test_a_destination_that_nobody_configured_is_unknown(node: Receiver) -> None:
     (last, _), = moved(node, "NOBODY", **STUDY)
     assert last.Status == UNKNOWN_DESTINATION
-    assert audited(node, "retrieve.refused")[0]["status"] == "0xA801"
+    assert details(node, "retrieve.refused")[0]["status"] == "0xA801"
 
 
 def test_what_is_not_there_is_a_success_of_nothing(node: Receiver, destination: int) -> None:
@@ -413,8 +406,8 @@ def test_a_move_ends_when_nobody_waits_for_it(node: Receiver, destination: int, 
             served, = node.server._entity.active_associations
             wait_until(served.acse.is_aborted, 30, "the abort")
         go_on.set()
-        wait_until(lambda: len(audited(node, "retrieve.answered")) == 1, 30, "the audit of the retrieve")
-    answered, = audited(node, "retrieve.answered")
+        wait_until(lambda: len(details(node, "retrieve.answered")) == 1, 30, "the audit of the retrieve")
+    answered, = details(node, "retrieve.answered")
     assert (answered["completed"], answered["remaining"], stored) == (1, 1, [1])
 
 

@@ -28,7 +28,7 @@ from node.dicom_client import COMMITMENT_INSTANCE, DicomClient, TimeOuts
 from node.domain import JSON, CommitmentReport
 from node.stages import sending
 from tests.tools.node_in_process import StraightJobs
-from tests.tools.receiver import EXPLICIT_LITTLE, Receiver, Sent, receiver
+from tests.tools.receiver import EXPLICIT_LITTLE, Receiver, Sent, exchanged, receiver
 from tests.tools.waiting import wait_until
 
 SENDER = "MODALITY"
@@ -131,14 +131,7 @@ def send_action_bytes(made: Association, data: bytes) -> int:
     request.MessageID, request.ActionTypeID = 1, 1
     request.RequestedSOPClassUID, request.RequestedSOPInstanceUID = StorageCommitmentPushModel, COMMITMENT_INSTANCE
     request.ActionInformation = BytesIO(data)
-    made._reactor_checkpoint.clear()
-    try:
-        made.dimse.send_msg(request, context.context_id)
-        _, response = made.dimse.get_msg(block=True)
-        assert response is not None, "no answer"
-        return int(response.Status)
-    finally:
-        made._reactor_checkpoint.set()
+    return exchanged(made, request, context.context_id)
 
 
 @dataclass

@@ -206,9 +206,14 @@ def store(made_one: Association, sent: Sent, *, command_class: str = "", command
     request.AffectedSOPClassUID = command_class or sent.sop_class_uid
     request._affected_sop_instance_uid = UID(command_uid or sent.sop_instance_uid)  # unchecked, as a bad peer sends it
     request.DataSet = BytesIO(sent.data)
+    return exchanged(made_one, request, context.context_id)
+
+
+def exchanged(made_one: Association, request: Any, context_id: int) -> int:
+    """The status that a request is answered with, whatever is in it: nothing is checked before it leaves."""
     made_one._reactor_checkpoint.clear()
     try:
-        made_one.dimse.send_msg(request, context.context_id)
+        made_one.dimse.send_msg(request, context_id)
         _, response = made_one.dimse.get_msg(block=True)
         assert response is not None, "no answer"
         return int(response.Status)
