@@ -5,7 +5,7 @@ DATA ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: help demo run test test-gpu lint bench bench-receive bench-triage flood soak corpus phantoms clean
+.PHONY: help demo run test test-gpu lint bench bench-receive bench-triage bench-findings flood soak corpus phantoms clean
 
 help:
 	@echo "make demo       node, demo models and a small PACS on drawn studies (ARGS=--exit ends by itself)"
@@ -15,6 +15,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      time from arrival to flag, as a table"
 	@echo "make bench-triage  speed of the full-size triage model beside a plain loop and the device (ARGS=--quick)"
+	@echo "make bench-findings speed of writing with the full-size findings model beside generate and the device's memory (ARGS=--small)"
 	@echo "make bench-receive  speed of receiving beside DCMTK, Orthanc and pynetdicom (ARGS=--quick for a first look)"
 	@echo "make flood      time to flag while 5000 old studies wait (ARGS='--old 1000 --studies 20')"
 	@echo "make soak       20 000 instances over 20 associations: memory, threads, descriptors (ARGS='--engine fast')"
@@ -45,6 +46,9 @@ bench: .venv/installed
 
 bench-triage: .venv/installed
 	$(BIN)/python benchmarks/triage.py $(ARGS)
+
+bench-findings: .venv/installed
+	$(BIN)/python benchmarks/findings.py $(ARGS)
 
 bench-receive: .venv/installed
 	$(BIN)/python benchmarks/receive.py $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from node.inference.checkpoints import Manifest, ModelKind, manifest, resolve_ch
 from node.inference.decoder import Decoder
 from node.inference.grammar import Grammars, Held
 from node.inference.identity import model_identity, scorer_sha256
-from node.inference.quantization import quantized
+from node.inference.quantization import NONE, quantized
 from node.inference.torch_runtime import choose_device, choose_dtype, load_weights, loading
 
 YES, NO = ("Yes", "yes"), ("No", "no")
@@ -35,14 +36,16 @@ class Gemma:
     abilities = Abilities(json_schema=True, logprobs=True, several_images=True)
 
     def __init__(
-        self, *, model: Any, processor: Any, directory: Path, described: Manifest, engine: str,
+        self, *, model: Any, processor: Any, directory: Path, described: Manifest, quantization: str = NONE,
         cache_dir: Path | None = None, batch: int = 1, drafts: int = 0,
     ) -> None:
         """Writes up to ``batch`` replies at a time; ``drafts`` tokens are checked ahead in each step."""
         self.name, self.batch = described.name, batch
         self.prompt = ChatPrompt(processor, model.generation_config)
         self._model, self._directory, self._described = model, directory, described
-        self._engine, self._cache_dir = engine, cache_dir
+        self._cache_dir, self._quantization = cache_dir, quantization
+        self._engine = engine_of(model, quantization)
+        self._identities: dict[str, ModelIdentity] = {}
         self._grammars = Grammars(
             processor.tokenizer, model.config.text_config.vocab_size, self.prompt.stops, str(directory))
         self._longest = min(LONGEST, model.config.text_config.max_position_embeddings)
@@ -66,17 +69,19 @@ class Gemma:
             options["device_map"] = "balanced" if spread else {"": device}
         with loading(directory):
             processor = AutoProcessor.from_pretrained(directory, backend="pil", local_files_only=True)
-        words = [f"transformers {transformers.__version__}", str(dtype).removeprefix("torch.")]
-        words += [section.quantization] if section.quantization != "none" else []
+        cuda = device.type == "cuda"
         return cls(model=load_weights(AutoModelForImageTextToText, directory, dtype, device, **options),
-                   processor=processor, directory=directory, described=described, engine=", ".join(words),
-                   cache_dir=cache_dir, batch=section.batch or BATCH[device.type == "cuda"],
-                   drafts=DRAFTS[device.type == "cuda"])
+                   processor=processor, directory=directory, described=described, quantization=section.quantization,
+                   cache_dir=cache_dir, batch=section.batch or BATCH[cuda], drafts=DRAFTS[cuda])
 
     def identity(self, prompt_sha256: str) -> ModelIdentity:
         """See ``interfaces.VisionLanguageModel``."""
-        scorer = scorer_sha256(self._directory, prompt_sha256, self._cache_dir)
-        return model_identity(self._described, scorer, {}, self._engine)
+        if prompt_sha256 not in self._identities:
+            scorer = scorer_sha256(self._directory, prompt_sha256, self._cache_dir)
+            if self._quantization != NONE:
+                scorer = hashlib.sha256(f"{scorer} {self._quantization}".encode()).hexdigest()
+            self._identities[prompt_sha256] = model_identity(self._described, scorer, {}, self._engine)
+        return self._identities[prompt_sha256]
 
     def prepare(self, question: Question) -> None:
         """See ``interfaces.VisionLanguageModel``. Raises ModelUnavailable."""
@@ -117,3 +122,9 @@ class Gemma:
         if needed > self._longest:
             raise ModelOutputError(f"{self.name}: question and reply need {needed} tokens, it reads {self._longest}")
         return prompt
+
+
+def engine_of(model: Any, quantization: str) -> str:
+    """What runs it, in words."""
+    words = [f"transformers {transformers.__version__}", str(model.dtype).removeprefix("torch.")]
+    return ", ".join(words if quantization == NONE else [*words, quantization])

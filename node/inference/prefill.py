@@ -17,6 +17,8 @@ from transformers import DynamicCache
 
 from node.inference.chat_prompt import Prompt
 
+KEPT = 8
+"""Parts with images, at most: those of the studies that are being asked about."""
 KEPT_BYTES = 4 << 30
 """Of keys and values; a radiograph has 40 MB of them on the 4B model, a volume of 85 slices 3 GB."""
 
@@ -83,7 +85,8 @@ class Prefill:
 
     def _keep(self, key: bytes, found: Filled) -> None:
         self._kept[key] = found
-        while len(self._kept) > 1 and sum(one.size for one in self._kept.values()) > self._kept_bytes:
+        while len(self._kept) > KEPT or (
+                len(self._kept) > 1 and sum(one.size for one in self._kept.values()) > self._kept_bytes):
             self._kept.popitem(last=False)
 
 
