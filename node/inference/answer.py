@@ -106,8 +106,9 @@ def parse(text: str, vocabulary: Mapping[str, str] = VOCABULARY) -> Answer:
         answer = Answer.model_validate_json(without_thought(text))
     except ValidationError as error:
         problem = error.errors(include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "answer"
-        raise ModelOutputError(f"{where}: {problem['msg']}") from error
+        told = problem["loc"][:-1] if problem["type"] == "extra_forbidden" else problem["loc"]  # a key is the model's
+        where = ".".join(str(part) for part in told) or "answer"
+        raise ModelOutputError(f"{where}: {problem['msg']}") from None  # the cause repeats what the model wrote
     for statement in answer.findings:
         if statement.finding not in vocabulary:
             raise ModelOutputError("findings: a name is not in the vocabulary")

@@ -18,6 +18,9 @@ INSTANCE_COLUMNS = (
     "calling_ae_title", "called_ae_title", "source_host", "received_at", "state", "evidence", "reason",
 )
 
+#: What is shown of the findings model's answer as it came: its words only leave after the guardrails, as ``notes``.
+FINDINGS_SHOWN = ("state", "reason", "model")
+
 REPORT_COLUMNS = ("sop_instance_uid", "version", "kind", "sop_class_uid", "series_instance_uid", "created_at")
 
 
@@ -30,7 +33,8 @@ def read(connection: sa.Connection, study_uid: str) -> JSON | None:
     return {
         "entry": worklist.to_json(entry),
         "notes": connection.execute(notes).scalar_one(),
-        "versions": _rows(connection, sa.select(run).order_by(run.c.version.desc()), run, study_uid),
+        "versions": [_guarded(row) for row in _rows(
+            connection, sa.select(run).order_by(run.c.version.desc()), run, study_uid)],
         "instances": _rows(
             connection, _columns(instance, INSTANCE_COLUMNS).order_by(instance.c.id), instance, study_uid),
         "reports": _rows(
@@ -43,6 +47,14 @@ def read(connection: sa.Connection, study_uid: str) -> JSON | None:
         "heat_maps": [plain(told) for told in heat_maps.of_study(connection, study_uid)],
         "audit": audit_events(connection, study_uid),
     }
+
+
+def _guarded(version: JSON) -> JSON:
+    """A version without what the findings model wrote before any rule had read it."""
+    results = dict(version["results"])
+    if "findings" in results:
+        results["findings"] = {name: results["findings"].get(name) for name in FINDINGS_SHOWN}
+    return {**version, "results": results}
 
 
 def audit_events(connection: sa.Connection, study_uid: str = "", limit: int = 0) -> list[JSON]:

@@ -167,6 +167,20 @@ def test_the_dossier_holds_all_about_a_study_but_no_path(engine: sa.Engine, clie
     assert "instances/x" not in answer.text and "reports/x" not in answer.text
 
 
+def test_what_the_findings_model_wrote_is_shown_only_after_the_guardrails(
+    engine: sa.Engine, client: TestClient
+) -> None:
+    add(engine, "1.2", Priority.STAT)
+    add_report(engine, "1.2")
+    raw = {"state": "done", "reason": "", "model": {"name": "m"}, "findings": {"impression": "RAWTEXT"}}
+    with database.transaction(engine) as connection:
+        connection.execute(sa.update(database.run).values(results={"findings": raw}))
+    answer = client.get("/api/studies/1.2")
+    assert answer.json()["versions"][0]["results"]["findings"] == {
+        "state": "done", "reason": "", "model": {"name": "m"}}
+    assert "RAWTEXT" not in answer.text + client.get("/studies/1.2").text
+
+
 def test_an_unknown_study_is_404(client: TestClient) -> None:
     assert client.get("/api/studies/9.9").status_code == 404
     assert "error" in client.get("/api/studies/9.9").json()

@@ -188,3 +188,9 @@ def test_a_refusal_does_not_repeat_what_the_model_wrote() -> None:
     with pytest.raises(ModelOutputError) as refused:
         parse(changed(findings=[STATEMENT | {"presence": "Jane Doe"}]))
     assert "Jane" not in f"{refused.value} {refused.value.__cause__}"
+
+
+def test_a_refusal_does_not_repeat_a_key_that_the_model_made_up() -> None:
+    with pytest.raises(ModelOutputError) as refused:
+        parse(changed(**{"Mr Doe has a tumour": 1}))
+    assert "Doe" not in f"{refused.value} {refused.value.__cause__}"
