@@ -19,6 +19,11 @@ class CircuitBreaker:
     _trying: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def is_open(self) -> bool:
+        """Nothing goes out but a trial."""
+        return self._opened_at is not None
+
     def closed_in(self) -> float:
         """0 when a request may go out now, which then has to report how it went; else the seconds to wait."""
         with self._lock:

@@ -74,7 +74,7 @@ class ModelServer:
             try:
                 return self._guarded(path, content)
             except ModelServerError as error:
-                if not error.retryable or not left:
+                if not error.retryable or not left or self._breaker.is_open:
                     raise
                 pause = min(self._patience.first_pause * 2 ** (self._patience.tries - 1 - left), LONGEST_PAUSE)
                 log.warning("asked again in %.0f s: %s", pause, error, extra={"action": "model_server.retry"})

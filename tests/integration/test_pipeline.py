@@ -290,6 +290,12 @@ def test_a_findings_model_without_a_valid_answer_leaves_flag_and_report(node: St
     assert any("triage stands alone" in remark for remark in node.dossier(STUDY)["remarks"])
 
 
+@pytest.mark.parametrize("stated", ["YES", "NO"])
+def test_the_findings_model_is_told_if_the_pixels_may_name_the_patient(node: StraightNode, stated: str) -> None:
+    node.evaluate(chest(STUDY, BurnedInAnnotation=stated))
+    assert node.findings.may_identify is (stated == "YES")
+
+
 @pytest.mark.parametrize(("error", "state"), [
     (ModelServerError("http://127.0.0.1:9: no answer within 120 s"), FindingsState.FAILED),
     (ModelServerRefused("HTTP 404: no such model"), FindingsState.FAILED),

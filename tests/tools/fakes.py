@@ -135,6 +135,8 @@ class FakeFindings:
     identity: ModelIdentity = field(default_factory=lambda: identity("fake-findings"))
     error: Exception | None = None
     batch: int = 1
+    #: Of the images of the last call.
+    may_identify: bool = False
     calls: list[list[str]] = field(default_factory=list)
 
     def sees(self, name: str, side: Side, impression: str) -> None:
@@ -144,6 +146,7 @@ class FakeFindings:
 
     def describe(self, images: Sequence[ModelImage]) -> Findings:
         self.calls.append([image.sop_instance_uid for image in images])
+        self.may_identify = any(image.may_identify for image in images)
         if self.error is not None:
             raise self.error
         return Findings(model=self.identity, prompt=self.prompt.name, findings=self.findings,

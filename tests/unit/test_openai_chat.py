@@ -246,6 +246,13 @@ def test_an_open_breaker_sends_nothing() -> None:
         assert len(chat.raw) == http.FAILURES
 
 
+def test_nobody_goes_on_trying_once_the_breaker_is_open() -> None:
+    with model(lambda body: refusal(500, "broken"), tries=http.FAILURES + 3) as (one, chat):
+        with pytest.raises(ModelServerError, match="broken"):
+            one.ask(question())
+        assert len(chat.raw) == http.FAILURES
+
+
 def test_refusals_do_not_open_the_breaker() -> None:
     with model(lambda body: refusal(400, "no")) as (one, chat):
         for _ in range(http.FAILURES + 2):
