@@ -21,6 +21,7 @@ from node.domain import (
     ModelIdentity,
     ModelImage,
     OperatingPoint,
+    OrderData,
     Priority,
     PromptSet,
     Question,
@@ -102,13 +103,24 @@ class FindingsModel(Protocol):
         """Who speaks: the model with this prompt."""
         ...
 
-    def describe(self, images: Sequence[ModelImage]) -> Findings:
+    def describe(self, images: Sequence[ModelImage], order: OrderData | None = None) -> Findings:
         """One validated answer. Thread-safe; callers may share a batch, which changes no answer.
+
+        With ``order`` it is the second run, in which the order is quoted as data; see ``prompt.with_order``.
 
         Raises:
             ModelOutputError: the answer is empty, truncated or invalid, also after one retry.
+            NotEvaluable: the images are not those that the prompt is about.
             NotAuthorised: an image may not leave this machine.
             ModelServerError: the model's server gave no answer, also after some tries.
+        """
+        ...
+
+    def likelihoods(self, images: Sequence[ModelImage]) -> Mapping[str, float]:
+        """By finding key how likely the model answers yes rather than no: a rank in 0..1, not a probability.
+
+        Raises: as :meth:`describe`.
+            ModelOutputError: it does not tell how likely a word is.
         """
         ...
 

@@ -4,6 +4,17 @@ Standard library and numpy only, so that every layer may import it. Data is neve
 changed in place; a change makes a new value with :func:`dataclasses.replace`.
 """
 
+from node.domain.asking import (
+    AnswerForm,
+    Change,
+    Criterion,
+    FindingsPrompt,
+    OrderData,
+    Rendering,
+    Showing,
+    ShownImages,
+    Urgency,
+)
 from node.domain.instances import (
     EvidenceImage,
     ImageHead,
@@ -14,7 +25,6 @@ from node.domain.instances import (
 )
 from node.domain.models import (
     Eligibility,
-    FindingsPrompt,
     Gate,
     GateDomain,
     ModelIdentity,
@@ -47,6 +57,7 @@ from node.domain.relevance import Relevance, RelevanceMethod
 from node.domain.results import (
     AnalysisResult,
     Finding,
+    FindingChange,
     Findings,
     FindingScore,
     GuardrailOutcome,
@@ -90,14 +101,17 @@ __all__ = [
     "AnalysisResult",
     "Announcement",
     "AnnouncementKind",
+    "AnswerForm",
     "AuditEvent",
     "Certainty",
+    "Change",
     "CodedConcept",
     "CommitmentReport",
     "CommitmentRequest",
     "CommitmentState",
     "CommitmentVerdict",
     "Cost",
+    "Criterion",
     "DeliveryReceipt",
     "DeliveryState",
     "Eligibility",
@@ -105,6 +119,7 @@ __all__ = [
     "EvidenceImage",
     "EvidenceLevel",
     "Finding",
+    "FindingChange",
     "FindingScore",
     "Findings",
     "FindingsPrompt",
@@ -122,6 +137,7 @@ __all__ = [
     "ModelIdentity",
     "ModelImage",
     "OperatingPoint",
+    "OrderData",
     "PerformedStepStatus",
     "Presence",
     "Priority",
@@ -131,6 +147,7 @@ __all__ = [
     "ReceivedInstance",
     "Relevance",
     "RelevanceMethod",
+    "Rendering",
     "Reply",
     "ReportIdentity",
     "ReportKind",
@@ -138,6 +155,8 @@ __all__ = [
     "ReportProfile",
     "ReportState",
     "ReviewRule",
+    "Showing",
+    "ShownImages",
     "Side",
     "StepChange",
     "StoreOutcome",
@@ -145,6 +164,7 @@ __all__ = [
     "StudyFinding",
     "Transform",
     "TriageResult",
+    "Urgency",
     "Verdict",
     "WorklistEntry",
 ]

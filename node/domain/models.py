@@ -123,16 +123,3 @@ class PromptSet:
     microns: float = 1.0
     #: Where small images lie that the model must tell apart; the file need not exist.
     probes: Path | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class FindingsPrompt:
-    """What the findings model is asked. ``instruction`` follows the image."""
-
-    name: str
-    version: str
-    demo: bool
-    system: str | None
-    instruction: str
-    max_new_tokens: int
-    sha256: str

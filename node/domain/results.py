@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from node.domain.asking import Change, Criterion, Urgency
 from node.domain.instances import EvidenceImage
 from node.domain.models import ModelIdentity, OperatingPoint
 from node.domain.states import Certainty, Presence, Priority, Side, Verdict
@@ -70,14 +71,26 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FindingChange:
+    """What became of one finding since the earlier image, as the findings model wrote it."""
+
+    finding: str
+    change: Change
+
+
+@dataclass(frozen=True, kw_only=True)
 class Findings:
-    """A validated answer of the findings model."""
+    """A validated answer of the findings model. What its form has no place for is empty."""
 
     model: ModelIdentity
     prompt: str
     findings: tuple[Finding, ...]
     impression: str
     recommendation: str
+    urgency: Urgency | None = None
+    changes: tuple[FindingChange, ...] = ()
+    #: Of the five ABCDE criteria, by name.
+    criteria: Mapping[str, Criterion] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

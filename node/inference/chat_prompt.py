@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from node.domain import ModelImage, Question
+from node.errors import ModelOutputError
 from node.inference.preprocessing import model_pixels, square_side
 
 _END_OF_TURN = "<end_of_turn>"
@@ -30,16 +31,28 @@ class ChatPrompt:
         self.tokenizer = processor.tokenizer
         self.stops = stop_tokens(generation_config, processor.tokenizer)
         self._processor = processor
+        self._controls = control_tokens(processor.tokenizer)
         self._side = square_side(processor.image_processor.size)
 
     def of(self, question: Question) -> Prompt:
-        """The question with the beginning of the model's turn. Raises Undecodable."""
-        messages = [{"role": "user", "content": [self._part(part) for part in question.content]}]
-        if question.system:
-            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": question.system}]})
+        """The question with the beginning of the model's turn. Raises Undecodable, ModelOutputError."""
         inputs = self._processor.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt")
+            self._messages(question, [self._part(part) for part in question.content]),
+            add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt")
         return Prompt(ids=inputs["input_ids"], kinds=inputs["token_type_ids"], pixels=inputs.get("pixel_values"))
+
+    def length(self, question: Question) -> int:
+        """How many tokens :meth:`of` would have; no pixel is touched. Raises ModelOutputError."""
+        parts = [self._text(part) if isinstance(part, str) else {"type": "image"} for part in question.content]
+        text = self._processor.apply_chat_template(
+            self._messages(question, parts), add_generation_prompt=True, tokenize=False)
+        return len(self.tokens(text.replace(self._processor.boi_token, self._processor.full_image_sequence)))
+
+    def _messages(self, question: Question, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        messages = [{"role": "user", "content": parts}]
+        if question.system:
+            messages.insert(0, {"role": "system", "content": [self._text(question.system)]})
+        return messages
 
     def text(self, tokens: list[int]) -> str:
         """What was written, without the token that ended it, which decoding need not skip."""
@@ -59,8 +72,20 @@ class ChatPrompt:
 
     def _part(self, part: ModelImage | str) -> dict[str, Any]:
         if isinstance(part, str):
-            return {"type": "text", "text": part}
+            return self._text(part)
         return {"type": "image", "image": Image.fromarray(model_pixels(part, self._side, "tf"))}
+
+    def _text(self, text: str) -> dict[str, Any]:
+        """Text is never a control token: it would end a turn, or count as an image."""
+        if found := next((token for token in self._controls if token in text), ""):
+            raise ModelOutputError(f"a text of the question holds the control token {found!r}; it cannot be asked")
+        return {"type": "text", "text": text}
+
+
+def control_tokens(tokenizer: Any) -> tuple[str, ...]:
+    """Those by which it tells turns and images apart."""
+    added = tokenizer.added_tokens_decoder.values()
+    return tuple(sorted({token.content for token in added if token.special} | set(tokenizer.all_special_tokens)))
 
 
 def stop_tokens(generation_config: Any, tokenizer: Any) -> list[int]:

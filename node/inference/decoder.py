@@ -97,10 +97,10 @@ class Decoder:
             opening = self._prefill.open(prompt)
         return opening.scores, opening.reused
 
-    def prepare(self, prompt: Prompt, budget: int) -> None:
-        """Make room and a step for questions of this length."""
+    def prepare(self, tokens: int) -> None:
+        """Make room and a step for questions that take so many with their replies."""
         with self._device, torch.inference_mode(), working_device(self._name):
-            self._slots_of(length_for(prompt.ids.shape[1] + budget))
+            self._slots_of(length_for(tokens))
 
     def close(self) -> None:
         """Take nothing more, finish what is queued, and stop the thread."""

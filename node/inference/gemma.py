@@ -88,10 +88,11 @@ class Gemma:
         if question.json_schema is not None:
             self._grammars.compiled(question.json_schema)
         try:
-            prompt = self._prompt_of(question)
+            tokens = self._read(self.prompt.length(question), question.max_new_tokens)
         except ModelOutputError as error:
-            raise ModelUnavailable(f"{error}; lower max_new_tokens of the findings prompt") from error
-        self._decoder.prepare(prompt, question.max_new_tokens)
+            raise ModelUnavailable(
+                f"{error}; lower max_new_tokens or images.at_most of the findings prompt") from error
+        self._decoder.prepare(tokens)
 
     def ask(self, question: Question) -> Reply:
         """See ``interfaces.VisionLanguageModel``. Greedy: the most likely token, always."""
@@ -118,10 +119,15 @@ class Gemma:
 
     def _prompt_of(self, question: Question) -> Prompt:
         prompt = self.prompt.of(question)
-        needed = prompt.ids.shape[1] + question.max_new_tokens
-        if needed > self._longest:
-            raise ModelOutputError(f"{self.name}: question and reply need {needed} tokens, it reads {self._longest}")
+        self._read(prompt.ids.shape[1], question.max_new_tokens)
         return prompt
+
+    def _read(self, asked: int, budget: int) -> int:
+        """Tokens of question and reply, if it can read so many."""
+        if asked + budget > self._longest:
+            raise ModelOutputError(
+                f"{self.name}: question and reply need {asked + budget} tokens, it reads {self._longest}")
+        return asked + budget
 
 
 def engine_of(model: Any, quantization: str) -> str:

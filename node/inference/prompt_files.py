@@ -227,18 +227,6 @@ class PromptSetFile(Part):
             paraphrase_negative=other_negative)
 
 
-class FindingsPromptFile(Part):
-    """A findings prompt."""
-
-    name: Text
-    version: Text
-    demo: bool
-    description: str = ""
-    system: str | None = None
-    instruction: Text
-    max_new_tokens: int = Field(ge=1, le=8192)
-
-
 def _filled(templates: Texts, terms: Texts) -> Texts:
     """Every template with every term, each sentence once, in order."""
     return tuple(dict.fromkeys(template.replace(TERM, term) for template in templates for term in terms))

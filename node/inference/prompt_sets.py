@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from node.config import names_a_file
 from node.domain import FindingsPrompt, PromptSet
 from node.errors import ConfigurationError
-from node.inference.prompt_files import FindingsPromptFile, Part, PromptSetFile
+from node.inference.findings_prompt_files import FindingsPromptFile
+from node.inference.prompt_files import Part, PromptSetFile
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml reads the same, ten times as fast
 
@@ -41,7 +42,7 @@ def load_findings_prompt(name_or_path: str) -> FindingsPrompt:
         ConfigurationError: naming file, key, value and what is expected.
     """
     told, sha256 = _read(name_or_path, FindingsPromptFile, "findings_prompt", available_findings_prompts())
-    return FindingsPrompt(sha256=sha256, **told.model_dump(exclude={"description"}))
+    return told.value(sha256)
 
 
 def available() -> tuple[str, ...]:

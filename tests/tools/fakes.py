@@ -22,6 +22,7 @@ from node.domain import (
     ModelIdentity,
     ModelImage,
     OperatingPoint,
+    OrderData,
     Presence,
     Priority,
     PromptSet,
@@ -144,13 +145,16 @@ class FakeFindings:
         self.findings = (Finding(finding=name, presence=Presence.PRESENT, side=side, certainty=Certainty.PROBABLE),)
         self.impression = impression
 
-    def describe(self, images: Sequence[ModelImage]) -> Findings:
+    def describe(self, images: Sequence[ModelImage], order: OrderData | None = None) -> Findings:
         self.calls.append([image.sop_instance_uid for image in images])
         self.may_identify = any(image.may_identify for image in images)
         if self.error is not None:
             raise self.error
         return Findings(model=self.identity, prompt=self.prompt.name, findings=self.findings,
                         impression=self.impression, recommendation=self.recommendation)
+
+    def likelihoods(self, images: Sequence[ModelImage]) -> dict[str, float]:
+        return {}
 
 
 @dataclass

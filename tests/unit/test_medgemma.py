@@ -13,7 +13,7 @@ import xgrammar
 from node.config import FindingsModelSection
 from node.domain import Certainty, Finding, FindingsPrompt, Presence, Question, Side
 from node.errors import ConfigurationError, ModelOutputError, ModelUnavailable, NotEvaluable
-from node.inference.answer import VOCABULARY, parse, schema, without_thought
+from node.inference.answer import parse, schema, without_thought
 from node.inference.gemma import Gemma
 from node.inference.medgemma import MedGemma
 from node.interfaces import FindingsModel
@@ -170,8 +170,8 @@ def test_no_finding_is_an_answer() -> None:
 
 @pytest.mark.parametrize(("word", "side"), [("left", Side.LEFT), ("both", Side.BOTH), ("none", Side.NONE)])
 def test_sides_are_the_patients(word: str, side: Side) -> None:
-    (statement,) = parse(changed(findings=[STATEMENT | {"side": word}])).findings
-    assert statement.value(VOCABULARY).side is side
+    (told,) = parse(changed(findings=[STATEMENT | {"side": word}])).findings
+    assert told.side is side
 
 
 def test_a_thought_is_never_part_of_the_answer() -> None:
