@@ -15,7 +15,7 @@ P_DATA_TF = 4
 PDU_TYPES = range(1, 8)
 COMMAND, LAST = 1, 2
 """Bits of the message control header (PS3.8 annex E.2); the others mean nothing."""
-BUFFER_BYTES = 1 << 18
+BUFFER_BYTES = 1 << 19
 LARGEST_REQUEST = 1 << 20
 """Bytes of the largest PDU that is collected; an A-ASSOCIATE-RQ of 128 contexts with every syntax takes a fifth."""
 

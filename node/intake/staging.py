@@ -9,7 +9,7 @@ Buffer = bytes | bytearray | memoryview
 
 BLOCK = 4096
 """Bytes that direct writes are whole multiples of: of every disk's sector and of a page."""
-STAGED_BYTES = 1 << 18
+STAGED_BYTES = 1 << 20
 
 
 class Staging:
