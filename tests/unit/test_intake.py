@@ -145,7 +145,7 @@ def megabyte(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_fills_up_leaves_nothing_behind(sqlite: sa.Engine, megabyte: Path) -> None:
     reception = Intake(sqlite, megabyte, CHAIN, 0).begin(made().request())
     with pytest.raises(OutOfSpace):
-        reception.write([bytes(1 << 19)] * 3)
+        reception.write([bytes(1 << 19)] * 5)
     reception.abandon()
     assert files_in(megabyte) == []
 
