@@ -174,7 +174,7 @@ def test_what_could_be_lost_is_no_success(
             assert sender.store(made("1.2.3.4")).status == Status.SUCCESS
             fail(faults)
             with faults.happening():
-                assert sender.store(made("1.2.3.5", filling=400_000)).status == status
+                assert sender.store(made("1.2.3.5", filling=1_500_000)).status == status
             assert sender.store(made("1.2.3.6")).status == Status.SUCCESS
         wait_until(lambda: not node.associations())
         assert [row.sop_instance_uid for row in node.rows()] == ["1.2.3.4", "1.2.3.6"]
