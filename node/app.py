@@ -150,12 +150,15 @@ def run_clerk(base: Base) -> None:
     from node.bell import Bell
     from node.clerk import Clerk, Every
     from node.completion import Completion
+    from node.dicom_archive import DicomArchive
     from node.dicom_client import DicomClient
     from node.dicom_query import DicomQuery
     from node.housekeeping.retention import InPieces, Retention
+    from node.intake import Intake, lanes
     from node.jobs import Jobs, Queue
     from node.source import Source
-    from node.stages import planning, sending
+    from node.stages import earlier, planning, sending
+    from node.stages.prior_search import Reception
     from node.studies import Hooks, Studies
     from node.timers import Clock
     from node.versions import Versions
@@ -169,10 +172,17 @@ def run_clerk(base: Base) -> None:
         data_dir=config.node.data_dir, allow_demo=config.models.allow_demo_delivery)
     relay = delivery.Relay(office=office, settings=config.receive.storage_commitment,
                            callbacks=delivery.callbacks(config.peers, config.destinations))
-    known = [*pipeline.jobs(desk), *sending.jobs(office), *sending.relay_jobs(relay)]
+    intake = Intake(base.engine, config.node.data_dir, chain, config.receive.min_free_disk_mb,
+                    lane=lanes(config.node.ae_title, config.study))
+    reception = Reception(desk=desk, archive=DicomArchive(config.node.ae_title, intake), stopping=base.stopping)
+    known = [*pipeline.jobs(desk), *sending.jobs(office), *sending.relay_jobs(relay), *earlier.jobs(reception)]
     for job in known:
         jobs.register(job)
     jobs.start({Queue.REPORT: 4, Queue.SEND: 8})
+
+    def expire_priors() -> int:
+        return earlier.expire(desk)
+
     clock = Clock()
     completion = Completion(base.engine, config.study, clock)
     quiet = QuietSeries(base.engine, config.study, jobs.put, clock)
@@ -188,7 +198,7 @@ def run_clerk(base: Base) -> None:
         settings=config.delivery, data_dir=config.node.data_dir, studies=studies,
         versions=Versions(base.engine, chain, config.study, jobs.put, clock, completion),
         duties=[*(Every(1.0, one.turn) for one in rounds), Every(0.2, quiet.put_forward),
-                Every(0.2, relay.turn), Every(3600.0, relay.tidy)],
+                Every(0.2, relay.turn), Every(3600.0, relay.tidy), Every(0.2, expire_priors)],
         arrivals=arrivals.Arrivals(base.engine, config.node.data_dir))
     bell = Bell(clerk.woken)
     supervised_thread("bell", bell.listen, base.fail)

@@ -12,7 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from node import audit, network_checks, schema
-from node.config import Config, Destination, FindingsModelSection
+from node.config import Config, Destination, FindingsModelSection, PriorSource
 from node.database import connect
 from node.dicom_client import DicomClient
 from node.domain import AuditEvent, IntendedUse, PromptSet
@@ -29,8 +29,8 @@ REPORT_CLASSES = ("1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.88.1
 """Comprehensive 3D SR and Basic Text SR Storage."""
 
 COMMITMENT = "1.2.840.10008.1.20.1"
-STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 """Storage Commitment Push Model."""
+STUDY_ROOT_FIND, STUDY_ROOT_MOVE, STUDY_ROOT_GET = (f"1.2.840.10008.5.1.4.1.2.2.{number}" for number in (1, 2, 3))
 
 CHAIN = "check"
 """Audit chain of what a check does."""
@@ -75,6 +75,8 @@ def lines(config: Config, store: bool) -> Iterator[Line]:
     yield _attempt("gpu", _gpu)
     if config.study.source.ae_title:
         yield _attempt("source archive", partial(_source, config))
+    for source in config.priors:
+        yield _attempt(f"priors {source.name}", partial(_prior_source, config, source))
     for destination in config.destinations:
         yield _attempt(f"destination {destination.name}", partial(_peer, config, destination, store))
     if not config.destinations:
@@ -264,6 +266,20 @@ def _source(config: Config) -> str:
     if DicomClient(config.node.ae_title).refused_classes(archive, [STUDY_ROOT_FIND]):
         raise PeerRefused(f"{name} takes no C-FIND from {config.node.ae_title}; allow it there, or clear study.source")
     return f"{name} takes C-FIND"
+
+
+def _prior_source(config: Config, source: PriorSource) -> str:
+    """C-ECHO, and whether it takes the requests that will be made of it."""
+    client = DicomClient(config.node.ae_title)
+    retrieve = STUDY_ROOT_MOVE if source.retrieve == "move" else STUDY_ROOT_GET
+    client.echo(source.archive)
+    name = f"{source.ae_title}@{source.host}:{source.port}"
+    if refused := client.refused_classes(source.archive, [STUDY_ROOT_FIND, retrieve]):
+        raise PeerRefused(f"{name} does not take {', '.join(refused)} from {config.node.ae_title}; allow it there, or "
+                          f"change priors.{source.name}")
+    told = f"{name} answered C-ECHO and takes C-FIND and C-{source.retrieve.upper()}"
+    return told if source.retrieve == "get" else (
+        f"{told}; it has to know {config.node.ae_title} as a C-MOVE destination at port {config.node.port}")
 
 
 def _peer(config: Config, destination: Destination, store: bool) -> str:

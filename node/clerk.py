@@ -32,7 +32,8 @@ OTHERS_BATCH = 8
 """Of what is not fresh only a few are read at a time, so that what is fresh never waits long for its turn."""
 OTHERS_SECONDS = 1.0
 """And so rarely while something fresh is under way; else with half of the clerk's time."""
-OTHERS = (Lane.HISTORICAL, Lane.PRIOR)
+OTHERS = (Lane.PRIOR, Lane.HISTORICAL)
+"""Findings wait for priors, of which there are few."""
 FORGOTTEN = (roles.forget_gone, announcements.forget_old, underway.forget_gone)
 """What removes rows that nobody will ask for again."""
 POSTPONED_SECONDS = 10.0

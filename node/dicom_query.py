@@ -65,12 +65,13 @@ def _counts(association: Association, archive: Destination, asked: tuple[Dataset
     for reply, match in association.send_c_find(identifier, MODEL):
         status = status_of(reply)
         if status in PENDING and match is not None:
-            yield _number(match, keyword)
+            yield number_in(match, keyword)
         elif status != SUCCESS:
             raise PeerError(f"{peer_name(archive)}: C-FIND was answered with {status_text(status)}")
 
 
-def _number(match: Dataset, keyword: str) -> int | None:
+def number_in(match: Dataset, keyword: str) -> int | None:
+    """A count in an answer, not below 0; None where there is none that can be read."""
     try:
         return max(0, int(match[keyword].value))
     except (KeyError, *UNREADABLE):

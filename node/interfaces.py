@@ -8,7 +8,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
-from node.config import Destination
+from node.config import Destination, PriorSource
 from node.domain import (
     JSON,
     Abilities,
@@ -16,6 +16,7 @@ from node.domain import (
     CommitmentVerdict,
     Findings,
     FindingsPrompt,
+    ImageHead,
     ImageScore,
     Likelihood,
     ModelIdentity,
@@ -227,6 +228,33 @@ class Counter(Protocol):
 
         Raises:
             PeerError: it is away, offers no query, or the query failed.
+        """
+        ...
+
+
+class Archive(Protocol):
+    """Asks an archive for earlier studies of a patient and has them sent. Heads hold what it answered, and no more."""
+
+    def find_studies(self, source: PriorSource, current: ImageHead, seconds: float) -> list[ImageHead]:
+        """Studies under the Patient ID of ``current``, not later than its Study Date.
+
+        Raises:
+            PeerError: it is away, offers no query, the query failed, or took longer than ``seconds``.
+        """
+        ...
+
+    def find_series(self, source: PriorSource, study: ImageHead, seconds: float) -> list[tuple[ImageHead, int | None]]:
+        """Series of a study that was found, each with what is known of the study and how many instances it has.
+
+        The number is None where the archive does not say. Raises PeerError as :meth:`find_studies`.
+        """
+        ...
+
+    def retrieve(self, source: PriorSource, series: ImageHead, seconds: float) -> int:
+        """Have a series sent into the ``prior`` lane; how many instances the archive says it sent.
+
+        Raises:
+            PeerError: as :meth:`find_studies`, or nothing was sent because of a failure.
         """
         ...
 

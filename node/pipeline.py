@@ -28,7 +28,7 @@ from node.domain import (
 from node.jobs import Failure, Queue
 from node.jobs import Stage as Job
 from node.quiet_series import EARLY_SERIES
-from node.stages import analysis, early, localising, planning, reading, reporting, sending
+from node.stages import analysis, earlier, early, localising, planning, reading, reporting, sending
 from node.stages.desk import Desk, RunRef, RunState, read_run
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def _confirm(desk: Desk, connection: sa.Connection, ref: RunRef, state: RunState
 
 
 SEQUENCE: tuple[Stage, ...] = (
-    Stage(name="plan", queue=Queue.REPORT, function=planning.plan, effect=_no_effect),
+    Stage(name="plan", queue=Queue.REPORT, function=planning.plan, effect=earlier.ask),
     Stage(name="decode", queue=Queue.TRIAGE, function=analysis.decode, effect=_no_effect),
     Stage(name="triage", queue=Queue.TRIAGE, function=analysis.triage, effect=analysis.commit_triage),
     Stage(name="rank", queue=Queue.TRIAGE, function=analysis.rank, effect=_confirm),
@@ -85,7 +85,7 @@ RETRY_SECONDS = (5.0, 30.0, 120.0, 600.0, 600.0, 600.0)
 
 QUEUE_OF = {
     **{stage.name: stage.queue for stage in (*SEQUENCE, BESIDE)}, EARLY: Queue.TRIAGE, EARLY_SERIES: Queue.TRIAGE,
-    **sending.QUEUE_OF}
+    **sending.QUEUE_OF, **earlier.QUEUE_OF}
 
 
 def jobs(desk: Desk) -> list[Job]:
@@ -141,7 +141,7 @@ def _supersede(desk: Desk, connection: sa.Connection, ref: RunRef, state: RunSta
 
 
 def _key(stage: Stage, ref: RunRef) -> str:
-    return f"{stage.name}:{ref.study_instance_uid}:v{ref.version}"
+    return ref.key(stage.name)
 
 
 def _record(desk: Desk, connection: sa.Connection, ref: RunRef, name: str, result: JSON) -> None:
@@ -185,6 +185,8 @@ def _put_next(desk: Desk, connection: sa.Connection, ref: RunRef, stage: Stage, 
     if stage.name == "rank" and result["ai_priority"] is not None:
         priority = Priority.higher(priority, Priority(result["ai_priority"]))
     following = SEQUENCE[index]
+    if following.name == earlier.FINDINGS and earlier.hold(connection, ref, priority):
+        return  # an earlier study of the patient is on its way; whatever comes of it lets them go on
     desk.put(connection, stage=following.name, key=_key(following, ref), priority=priority,
              arguments=ref.arguments(priority), after=stage.name)
 

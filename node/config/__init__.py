@@ -23,12 +23,13 @@ from node.config.installation import (
     WorklistSection,
 )
 from node.config.loading import load, names_a_file
+from node.config.priors import PriorSource
 from node.config.receiving import CommitmentSCP, Peer, ReceiveSection, ReceiveTLS, StudySection, StudySource
 from node.config.settings import Config
 
 __all__ = [
     "AuditSection", "Callback", "CommitmentSCP", "Config", "DatabaseSection", "DeliverySection", "Destination",
     "FindingsModelSection", "Match", "ModelServer", "ModelsSection", "NodeSection", "Peer", "PipelineSection",
-    "ReceiveSection", "ReceiveTLS", "ReportsSection", "RetentionSection", "StudySection", "StudySource",
+    "PriorSource", "ReceiveSection", "ReceiveTLS", "ReportsSection", "RetentionSection", "StudySection", "StudySource",
     "TriageModelSection", "WebSection", "WorklistSection", "load", "names_a_file",
 ]

@@ -87,3 +87,4 @@ class PipelineSection(Section):
     findings_prompt: str = "demo-chest-findings"
     reports: tuple[ReportKind, ...] = ()
     destinations: tuple[str, ...] = ()
+    priors: str = ""

@@ -15,8 +15,8 @@ from node.config.installation import (
     WebSection,
     WorklistSection,
 )
+from node.config.priors import NOBODY, PriorSource, PriorSources
 from node.config.receiving import ReceiveSection, StudySection
-from node.config.section import Off
 from node.domain import IntendedUse, ReportProfile
 
 
@@ -38,7 +38,7 @@ class Config(BaseSettings):
     peers: tuple[Callback, ...] = ()
     delivery: DeliverySection = DeliverySection()
     retention: RetentionSection = RetentionSection()
-    priors: Off = None
+    priors: PriorSources = ()
     worklist: WorklistSection = WorklistSection()
     web: WebSection = WebSection()
     audit: AuditSection = AuditSection()
@@ -57,13 +57,17 @@ class Config(BaseSettings):
     @model_validator(mode="after")
     def names_are_known(self) -> Config:
         names = [destination.name for destination in self.destinations]
-        for section, used in ("destinations", names), ("pipelines", [pipeline.name for pipeline in self.pipelines]):
+        sources = [source.name for source in self.priors]
+        for section, used in (("destinations", names), ("priors", sources),
+                              ("pipelines", [pipeline.name for pipeline in self.pipelines])):
             if len(set(used)) != len(used):
                 raise ValueError(f"{section}: two have the same name in {used}")
         for pipeline in self.pipelines:
             unknown = set(pipeline.destinations) - set(names)
             if unknown:
                 raise ValueError(f"pipelines.{pipeline.name}.destinations: {sorted(unknown)} not in destinations")
+            if pipeline.priors not in ("", NOBODY, *sources):
+                raise ValueError(f"pipelines.{pipeline.name}.priors: {pipeline.priors!r} not in priors, nor {NOBODY!r}")
         return self
 
     @model_validator(mode="after")
@@ -78,6 +82,11 @@ class Config(BaseSettings):
         if self.models.allow_unvalidated and self.node.intended_use is IntendedUse.CLINICAL:
             raise ValueError("models.allow_unvalidated: true is for research only; node.intended_use is clinical")
         return self
+
+    def prior_source(self, pipeline: PipelineSection) -> PriorSource | None:
+        """Where earlier studies for a pipeline are asked for: the one it names, else the first; None for nobody."""
+        named = (source for source in self.priors if pipeline.priors in ("", source.name))
+        return next(named, None)
 
     @property
     def profile(self) -> ReportProfile:

@@ -16,6 +16,7 @@ VERIFICATION = "1.2.840.10008.1.1"
 REPORTS = ("1.2.840.10008.5.1.4.1.1.88.11", "1.2.840.10008.5.1.4.1.1.88.34")
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_ROOT_MOVE, STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.2", "1.2.840.10008.5.1.4.1.2.2.3"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,30 @@ ACTIVITIES: tuple[Activity, ...] = (
             "The archive of `study.source` is asked at STUDY level for Number of Study Related Instances (0020,1208), "
             "and where it does not return that, at SERIES level for Number of Series Related Instances (0020,1209). "
             "While it has more than the node, the study is not complete. No answer is no reason to wait.",)),
+    Activity(
+        call="find_studies", name="earlier studies are asked for", service="C-FIND", section="PS3.4 Annex C",
+        sop_classes=(STUDY_ROOT_FIND,), transfer_syntaxes=ANY, happens=lambda config: bool(config.priors), conformance=(
+            "A source in `priors` is asked at STUDY level by Patient ID and Study Date for Issuer of Patient ID, "
+            "Patient's Birth Date and Sex, Study Time and Study Description. A Patient ID with a wildcard is not "
+            "asked for. More than 500 matches are an error.",)),
+    Activity(
+        call="find_series", name="their series are asked for", service="C-FIND", section="PS3.4 Annex C",
+        sop_classes=(STUDY_ROOT_FIND,), transfer_syntaxes=ANY, happens=lambda config: bool(config.priors), conformance=(
+            "At SERIES level by Study Instance UID for Modality, Body Part Examined, Series Description, Laterality "
+            "and Number of Series Related Instances.",)),
+    Activity(
+        call="move", name="earlier studies are moved", service="C-MOVE", section="PS3.4 Annex C",
+        sop_classes=(STUDY_ROOT_MOVE,), transfer_syntaxes=ANY,
+        happens=lambda config: any(one.retrieve == "move" for one in config.priors), conformance=(
+            "One request per series, to the node's own AE title. Past `time_limit_seconds` the association is aborted.",
+        )),
+    Activity(
+        call="get", name="earlier studies are got", service="C-GET", section="PS3.4 Annex C",
+        sop_classes=(STUDY_ROOT_GET,), transfer_syntaxes=ANY,
+        happens=lambda config: any(one.retrieve == "get" for one in config.priors), conformance=(
+            "One request per series. The image storage classes of the modality are proposed in the SCP role, "
+            "uncompressed and in each of ten compressed transfer syntaxes. Past `time_limit_seconds` the association "
+            "is aborted.",)),
     Activity(
         call="request_commitment", name="results are to be committed", service="N-ACTION", section="PS3.4 Annex J",
         sop_classes=(STORAGE_COMMITMENT,), transfer_syntaxes=ANY,

@@ -8,12 +8,12 @@ from node.database.prepared import Prepared
 from node.database.receiving import announcement, arriving, expected_instance, instance, rejection, series
 from node.database.results import commitment, commitment_request, delivery, report, result
 from node.database.statements import insert_ignore, now, server_now
-from node.database.studies import embedding, heat_map, run, score, study, worklist_entry
+from node.database.studies import embedding, heat_map, prior, run, score, study, worklist_entry
 from node.database.writer import Writer
 
 __all__ = [
     "Prepared", "Seconds", "Writer", "announcement", "arriving", "audit_anchor", "audit_chain", "audit_event",
     "commitment", "commitment_request", "connect", "delivery", "embedding", "expected_instance", "heat_map",
-    "insert_ignore", "instance", "metadata", "node_state", "now", "reading", "rejection", "report", "result",
+    "insert_ignore", "instance", "metadata", "node_state", "now", "prior", "reading", "rejection", "report", "result",
     "role_status", "run", "score", "series", "server_now", "study", "transaction", "worklist_entry",
 ]

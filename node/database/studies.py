@@ -107,6 +107,25 @@ heat_map = table(
 )
 """Where in its decisive image a finding's score comes from, or why that cannot be told; its pictures are files."""
 
+prior = table(
+    "prior",
+    sa.Column("study_instance_uid", UID, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    #: Name of the configured source.
+    column("source", sa.String(64)),
+    column("state", sa.String(16), "asked"),
+    #: Why there is none.
+    column("reason", sa.Text, ""),
+    #: Earlier studies, the newest first: UID, when, and the row ids of their instances.
+    column("found", sa.JSON, list),
+    column("asked_at", Seconds),
+    column("deadline_at", Seconds),
+    #: The findings of the version wait, and at which priority they go on; null while nothing waits.
+    sa.Column("held_priority", sa.Integer, nullable=True),
+)
+sa.Index("prior_state", prior.c.state)
+"""Earlier studies of the patient that a version of a study asked for."""
+
 worklist_entry = table(
     "worklist_entry",
     sa.Column("study_instance_uid", UID, primary_key=True),

@@ -129,6 +129,20 @@ class ModelImage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prior:
+    """An earlier study of the same patient and part, or, without images, the ``reason`` why there is none.
+
+    ``when`` is its Study Date and Time in local time, midnight where it has no time. Images of the view that decided
+    the current study come first.
+    """
+
+    study_instance_uid: str = ""
+    when: datetime | None = None
+    images: tuple[ModelImage, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvidenceImage:
     """A source image named in a report: what was fed to a model."""
 

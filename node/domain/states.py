@@ -197,6 +197,21 @@ class HeatMapState(Enum):
     FAILED = "failed"
 
 
+class PriorState(Enum):
+    """What became of the question for earlier studies of a version."""
+
+    #: The archive is asked, or about to be.
+    ASKED = "asked"
+    #: It has some that match; they are on their way.
+    FOUND = "found"
+    #: They are here.
+    RECEIVED = "received"
+    #: There is none, none that matches, or none could be had.
+    NONE = "none"
+    #: None came in time.
+    TIMED_OUT = "timed_out"
+
+
 class Verdict(Enum):
     """Outcome of a guardrail."""
 

@@ -50,6 +50,14 @@ def shows(head: ImageHead, body_parts: Sequence[str]) -> bool:
     return False
 
 
+def parts_of(head: ImageHead) -> tuple[str, ...]:
+    """The parts that the image shows, by a name that :func:`shows` takes; empty where nothing is known."""
+    if known := tuple(part for part in BODY_PARTS if shows(head, (part,))):
+        return known
+    other = head.body_part_examined.strip().upper() or head.anatomic_region_code or described_other(head)
+    return (other,) if other else ()
+
+
 def described_other(head: ImageHead) -> str:
     """The first other part that a description names; '' where none does."""
     found = OTHER_PARTS.search(spaced(f"{head.series_description} {head.study_description}"))

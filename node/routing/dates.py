@@ -34,10 +34,19 @@ def moment(day_text: str, time_text: str) -> datetime | None:
     day = day_of(day_text)
     if day is None:
         return None
-    digits = time_text.strip().replace(":", "")[:6]
+    return datetime.combine(day, time_of(time_text) or time.max)
+
+
+def when(day_text: str, time_text: str) -> datetime | None:
+    """The same for people: a day without a usable time is its midnight."""
+    day = day_of(day_text)
+    return None if day is None else datetime.combine(day, time_of(time_text) or time.min)
+
+
+def time_of(text: str) -> time | None:
+    """A TM to the second, also in its old form with colons; None where it is no time."""
+    digits = text.strip().replace(":", "")[:6]
     if not re.fullmatch(r"[0-9]{2}|[0-9]{4}|[0-9]{6}", digits):
-        return datetime.combine(day, time.max)
+        return None
     hour, minute, second = (int(digits[at : at + 2] or 0) for at in (0, 2, 4))
-    if hour > 23 or minute > 59:
-        return datetime.combine(day, time.max)
-    return datetime.combine(day, time(hour, minute, min(second, 59)))
+    return time(hour, minute, min(second, 59)) if hour <= 23 and minute <= 59 else None

@@ -85,6 +85,10 @@ class RunRef:
         return cls(study_instance_uid=arguments["study_instance_uid"], version=arguments["version"],
                    priority=Priority(arguments["priority"]))
 
+    def key(self, stage: str) -> str:
+        """The key of the job of a stage."""
+        return f"{stage}:{self.study_instance_uid}:v{self.version}"
+
     def arguments(self, priority: Priority | None = None) -> JSON:
         """The arguments of the next job."""
         return {"study_instance_uid": self.study_instance_uid, "version": self.version,

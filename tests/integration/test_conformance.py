@@ -14,15 +14,17 @@ import sqlalchemy as sa
 from pydicom import dcmread
 from pynetdicom import AE, build_context, evt
 
-from node.config import Config, Destination
+from node import routing
+from node.config import Config, Destination, PriorSource
 from node.conformance import statement
 from node.conformance.acceptance import SERVICES, Offer, offers
 from node.conformance.initiation import ACTIVITIES, Activity
 from node.conformance.objects import MODULES
+from node.dicom_archive import DicomArchive
 from node.dicom_association import TimeOuts
 from node.dicom_client import DicomClient
 from node.dicom_query import DicomQuery
-from node.domain import CommitmentVerdict, ReportKind, ReportObject
+from node.domain import CommitmentVerdict, ImageHead, ReportKind, ReportObject
 from node.errors import PeerError
 from sr_writer import measurement_report, text_report
 from tests.tools import sr_samples
@@ -104,12 +106,26 @@ def reports(folder: Path) -> list[Path]:
     return paths
 
 
+EARLIER = ImageHead(sop_class_uid="", sop_instance_uid="", transfer_syntax_uid="", study_instance_uid="1.2",
+                    series_instance_uid="1.3", modality="CR", patient_id="P1", study_date="20260101")
+
+ASKING = DicomArchive("AINODE", None)  # type: ignore[arg-type]  # nothing is sent to it here
+
+
+def source(peer: Destination) -> PriorSource:
+    return PriorSource(name="peer", ae_title=peer.ae_title, host=peer.host, port=peer.port)
+
+
 Call = Callable[[DicomClient, Destination, Path], object]
 CALLS: dict[str, Call] = {
     "echo": lambda client, peer, folder: client.echo(peer),
     "store": lambda client, peer, folder: client.store(peer, reports(folder)),
     "store_each": lambda client, peer, folder: list(client.store_each(peer, reports(folder), ("MOVER", 1))),
     "count_instances": lambda client, peer, folder: DicomQuery("AINODE").count_instances(peer, "1.2"),
+    "find_studies": lambda client, peer, folder: ASKING.find_studies(source(peer), EARLIER, 10.0),
+    "find_series": lambda client, peer, folder: ASKING.find_series(source(peer), EARLIER, 10.0),
+    "move": lambda client, peer, folder: ASKING.move(source(peer), EARLIER, 10.0),
+    "get": lambda client, peer, folder: ASKING.get(source(peer), EARLIER, 10.0),
     "find_instances": lambda client, peer, folder: client.find_instances(peer, "1.2", "1.3", ["1.4"]),
     "request_commitment": lambda client, peer, folder: client.request_commitment(peer, "1.9", [("1.2", "1.4")]),
     "report_commitment": lambda client, peer, folder: client.report_commitment(peer, CommitmentVerdict(
@@ -123,9 +139,11 @@ def test_the_client_proposes_what_is_documented(activity: Activity, tmp_path: Pa
 
     def note(event: Any) -> None:
         peer = event.assoc.requestor
-        roles = [role.scp_role for role in peer.role_selection.values()]
+        # A C-GET proposes storage besides, which depends on what is asked for.
+        besides = {*routing.classes_of(EARLIER.modality)} if activity.call == "get" else set()
+        roles = [role.scp_role for uid, role in peer.role_selection.items() if uid not in besides]
         seen.append(({(str(one.abstract_syntax), tuple(map(str, one.transfer_syntax)))
-                      for one in peer.requested_contexts}, any(roles)))
+                      for one in peer.requested_contexts if one.abstract_syntax not in besides}, any(roles)))
 
     entity = AE("PEER")
     for uid in activity.sop_classes:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from pydicom import dcmread
 
-from node.config import Destination
+from node.config import Destination, PriorSource
 from node.domain import (
     Certainty,
     CommitmentReport,
@@ -18,6 +18,7 @@ from node.domain import (
     Finding,
     Findings,
     FindingsPrompt,
+    ImageHead,
     ImageScore,
     ModelIdentity,
     ModelImage,
@@ -155,6 +156,35 @@ class FakeFindings:
 
     def likelihoods(self, images: Sequence[ModelImage]) -> dict[str, float]:
         return {}
+
+
+@dataclass
+class FakeArchive:
+    """Has ``studies`` with ``series`` each; ``sends`` what a series holds to whoever asked, and says how many."""
+
+    studies: list[ImageHead] = field(default_factory=list)
+    series: dict[str, list[tuple[ImageHead, int | None]]] = field(default_factory=dict)
+    sends: Callable[[ImageHead], int] = lambda series: 0
+    #: Raised by every call.
+    error: Exception | None = None
+    calls: list[str] = field(default_factory=list)
+
+    def find_studies(self, source: PriorSource, current: ImageHead, seconds: float) -> list[ImageHead]:
+        self._called("find_studies")
+        return list(self.studies)
+
+    def find_series(self, source: PriorSource, study: ImageHead, seconds: float) -> list[tuple[ImageHead, int | None]]:
+        self._called("find_series")
+        return self.series.get(study.study_instance_uid, [])
+
+    def retrieve(self, source: PriorSource, series: ImageHead, seconds: float) -> int:
+        self._called("retrieve")
+        return self.sends(series)
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if self.error is not None:
+            raise self.error
 
 
 @dataclass

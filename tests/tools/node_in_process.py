@@ -26,13 +26,14 @@ from node.inference.prompt_sets import load_prompt_set
 from node.interfaces import Put
 from node.jobs import Failure, Jobs, Stage
 from node.quiet_series import QuietSeries
-from node.stages import planning, sending
+from node.stages import earlier, planning, sending
 from node.stages.desk import Desk
+from node.stages.prior_search import Reception
 from node.studies import Hooks, Studies
 from node.timers import Clock
 from node.versions import Versions
 from tests.tools.clock import FakeClock
-from tests.tools.fakes import FakeFindings, FakePacs, FakeTriage
+from tests.tools.fakes import FakeArchive, FakeFindings, FakePacs, FakeTriage
 from tests.tools.instances import Mailbox
 
 CHAIN = "node"
@@ -114,6 +115,7 @@ class NodeInProcess:
     ) -> None:
         self.engine = engine
         self.triage, self.findings, self.pacs = triage or FakeTriage(), findings or FakeFindings(), FakePacs()
+        self.archive = FakeArchive()
         values = {"node": {"data_dir": data_dir}, "destinations": [PACS], **sections}
         self.config = Config(**values)
         described = {} if self.config.models.findings.backend == "none" else {self.findings.prompt.name: self.findings}
@@ -128,7 +130,8 @@ class NodeInProcess:
             engine=engine, chain=CHAIN, put=put, client=self.pacs, settings=self.config.delivery, data_dir=data_dir,
             destinations={one.name: one for one in self.config.destinations},
             allow_demo=self.config.models.allow_demo_delivery)
-        self.stages = [*pipeline.jobs(self.desk), *sending.jobs(office)]
+        self.stages = [*pipeline.jobs(self.desk), *sending.jobs(office),
+                       *earlier.jobs(Reception(desk=self.desk, archive=self.archive))]
         self.clock = clock or FakeClock()
         completion = Completion(engine, self.config.study, self.clock)
         self.versions = Versions(engine, CHAIN, self.config.study, put, self.clock, completion)

@@ -155,7 +155,7 @@ def test_clinical_use_and_unvalidated_models_exclude_each_other(write) -> None:
 
 
 @pytest.mark.parametrize(("text", "key"), [
-    ("priors: {destination: PACS}", "priors"), ("worklist: {hl7: {host: h}}", "worklist.hl7"),
+    ("worklist: {hl7: {host: h}}", "worklist.hl7"),
     ("worklist: {fhir: 'http://h'}", "worklist.fhir"), ("worklist: {ups: on}", "worklist.ups"),
     ("worklist: {webhook: ['http://h']}", "worklist.webhook"), ("audit: {syslog: 'h:514'}", "audit.syslog"),
 ])
@@ -167,7 +167,7 @@ def test_what_is_not_built_is_refused_by_name(write, text, key) -> None:
 @pytest.mark.parametrize("off", ["off", "null", "''", "'off'", "{}", "[]"])
 def test_what_is_not_built_can_be_off(write, off) -> None:
     config = load(write(f"priors: {off}\nworklist: {{hl7: {off}}}\naudit: {{syslog: {off}}}"))
-    assert (config.priors, config.worklist.hl7, config.audit.syslog) == (None, None, None)
+    assert (config.priors, config.worklist.hl7, config.audit.syslog) == ((), None, None)
 
 
 @pytest.mark.parametrize("text", [
@@ -225,3 +225,22 @@ def test_two_destinations_of_one_name_are_refused(write) -> None:
 def test_a_pipeline_names_only_destinations_there_are(write) -> None:
     with pytest.raises(ConfigurationError, match=r"PACS.*not in destinations"):
         load(write("pipelines: [{destinations: [PACS]}]"))
+
+
+SOURCES = "priors: [{name: A, ae_title: B, host: h, port: 1}, {name: C, ae_title: D, host: h, port: 2}]\n"
+
+
+@pytest.mark.parametrize(("named", "source"), [("", "A"), ("C", "C"), ("none", None)])
+def test_a_pipeline_asks_for_priors_where_it_says_else_at_the_first_source(write, named, source) -> None:
+    config = load(write(f"{SOURCES}pipelines: [{{priors: '{named}'}}]"))
+    found = config.prior_source(config.pipelines[0])
+    assert (found.name if found else None) == source
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    (f"{SOURCES}pipelines: [{{priors: E}}]", "'E' not in priors"),
+    ("priors: [{name: none, ae_title: B, host: h, port: 1}]", "stands for nobody"),
+])
+def test_a_source_of_priors_has_a_name_that_pipelines_know(write, text, said) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        load(write(text))

@@ -148,6 +148,7 @@ def test_whatever_the_node_offers_or_asks_has_its_words_in_the_conformance_state
     from node.config import Config
     from node.conformance.acceptance import SERVICES
     from node.conformance.initiation import ACTIVITIES
+    from node.dicom_archive import DicomArchive
     from node.dicom_client import DicomClient
     from node.dicom_query import DicomQuery
     from node.server.contexts import offered_contexts, service_of
@@ -157,5 +158,6 @@ def test_whatever_the_node_offers_or_asks_has_its_words_in_the_conformance_state
     answered = re.findall(r"EVT_([CN])_(\w+),", text_of("node/server/serving.py"))
     assert {f"{kind}-{name.replace('_', '-')}" for kind, name in answered} <= {
         name for service in SERVICES for name in service.dimse}
-    calls = {name for client in (DicomClient, DicomQuery) for name in vars(client) if not name.startswith("_")}
-    assert calls - {"refused_classes"} == {activity.call for activity in ACTIVITIES}
+    clients = (DicomArchive, DicomClient, DicomQuery)
+    calls = {name for client in clients for name in vars(client) if not name.startswith("_")}
+    assert calls - {"refused_classes", "retrieve"} == {activity.call for activity in ACTIVITIES}
