@@ -164,7 +164,7 @@ def _told(name: str, result: JSON) -> JSON:
         "triage": ("scores", "reused", "gated"),
         "rank": ("ai_priority", "decisive", "decisive_frame", "images", "changed"),
         "findings": ("state", "reason"),
-        "guard": ("findings_state", "guardrails"), "write": ("withheld", "failed"),
+        "guard": ("findings_state", "guardrails", "words_sha256"), "write": ("withheld", "failed"),
         "deliver": ("destinations", "blocked"), "notify": ("channels",),
     }[name]
     told = {key: result[key] for key in kept if key in result}

@@ -100,6 +100,8 @@ class GuardrailOutcome:
     rule: str
     verdict: Verdict
     reason: str = ""
+    #: Of the rule.
+    version: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

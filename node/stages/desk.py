@@ -24,6 +24,7 @@ from node.domain import (
     Study,
 )
 from node.errors import NotEvaluable, StorageError
+from node.guardrails import Words, load_words
 from node.interfaces import FindingsModel, Put, TriageModel
 from node.stages.selection import Limits
 from node.studies import as_study
@@ -46,6 +47,8 @@ class Desk:
     today: Callable[[], date]
     #: Prompt sets that failed their self-test here, with the reason.
     refused: Mapping[str, str] = field(default_factory=dict)
+    #: What the guardrails look for.
+    words: Words = field(default_factory=load_words)
 
     @property
     def data_dir(self) -> Path:

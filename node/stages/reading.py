@@ -26,7 +26,7 @@ from node.domain import (
 )
 from node.errors import ModelOutputError, ModelServerError, NotAuthorised
 from node.inference import review
-from node.stages import selection
+from node.stages import guarding, selection
 from node.stages.analysis import eligible, evaluated, scale_of
 from node.stages.desk import Desk, RunRef, RunState, dump, load_run, local, parse
 from node.stages.pictures import Key
@@ -75,11 +75,13 @@ def guard(desk: Desk, ref: RunRef) -> JSON:
     answer: Findings | None = parse(Findings, told["findings"]) if "findings" in told else None
     prompt_set = desk.prompt_sets[state.results["plan"]["prompt_set"]]
     side_known = told.get("side_known", False)
-    compared = guardrails.compare(
-        triaged, answer, side_known=side_known,
-        lateralised={finding.key: finding.lateralised for finding in prompt_set.findings})
-    outcomes = guardrails.outcomes(compared, answer, eligibility=prompt_set.eligibility, side_known=side_known)
+    lateralised = {finding.key: finding.lateralised for finding in prompt_set.findings}
+    compared = guardrails.compare(triaged, answer, desk.words, side_known=side_known, lateralised=lateralised)
+    _, key = _decisive(state)
+    decisive = next(one for one in state.evidence if one.id == key.instance_id)
+    outcomes = guardrails.outcomes(guarding.case(desk, state, decisive, compared, answer))
     withheld = guardrails.text_withheld(outcomes)
+    compared = guardrails.without_answer(compared) if withheld else compared
     text = answer if answer and not withheld and desk.config.profile is ReportProfile.DRAFT_REPORT else None
     analysis = AnalysisResult(
         study_instance_uid=ref.study_instance_uid, version=ref.version, priority=_place(state),
@@ -91,16 +93,15 @@ def guard(desk: Desk, ref: RunRef) -> JSON:
         notices=notices(desk, triaged, answer), started_at=local(state.started_at), unvalidated=triaged.unvalidated)
     answered = FindingsState.WITHHELD if withheld else FindingsState(told["state"])
     return {"analysis": dump(AnalysisResult, analysis), "findings_state": answered.value,
-            "guardrails": dump(tuple[GuardrailOutcome, ...], outcomes)}
+            "guardrails": dump(tuple[GuardrailOutcome, ...], outcomes), "words_sha256": desk.words.sha256}
 
 
 def _place(state: RunState) -> Priority:
     """The study's priority as the report states it: the order's, or the higher one AI found."""
     if state.historical:
         return Priority.HISTORICAL
-    found = state.results["rank"]["ai_priority"]
-    order = state.study.order_priority
-    return order if found is None else Priority.higher(order, Priority(found))
+    found, order = guarding.raised(state), state.study.order_priority
+    return order if found is None else Priority.higher(order, found)
 
 
 def _evidence(state: RunState) -> tuple[EvidenceImage, ...]:
@@ -167,7 +168,8 @@ def commit_guard(_desk: Desk, connection: sa.Connection, ref: RunRef, state: Run
         dossier={
             "impression": analysis.impression, "recommendation": analysis.recommendation,
             "remarks": list(analysis.remarks), "notices": list(analysis.notices),
-            "guardrails": result["guardrails"], "findings_reason": told["reason"],
+            "guardrails": result["guardrails"], "words_sha256": result["words_sha256"],
+            "findings_reason": told["reason"],
             "triage_model": dump(ModelIdentity, analysis.triage_model),
             "findings_model": told.get("model"), "unvalidated": analysis.unvalidated,
             "images": {**_counted(state), "decisive": state.results["rank"]["decisive"],

@@ -26,6 +26,7 @@ from node.domain import (
     Verdict,
 )
 
+WORDS = guardrails.load_words()
 MODEL = ModelIdentity(name="m", version="1", sha256="0" * 64, device_uid="2.25.1")
 CHEST = Eligibility(modalities=("CR", "DX"), body_parts=("CHEST",), views=("PA", "AP"), minimum_age_years=18)
 LUNG = CodedConcept("SCT", "39607008", "Lung")
@@ -57,15 +58,16 @@ def answer(*findings: Finding, impression: str = "Seen.", recommendation: str = 
 
 
 def line(key: str, scores: TriageResult, findings: Findings | None, *, side_known: bool = True) -> StudyFinding:
-    compared = guardrails.compare(scores, findings, side_known=side_known, lateralised=LATERALISED)
+    compared = guardrails.compare(scores, findings, WORDS, side_known=side_known, lateralised=LATERALISED)
     return next(each for each in compared if each.finding == key)
 
 
 def ruled(scores: TriageResult, findings: Findings | None, *, side_known: bool = True,
           declined: str = "") -> dict[str, GuardrailOutcome]:
-    compared = guardrails.compare(scores, findings, side_known=side_known, lateralised=LATERALISED)
-    given_outcomes = guardrails.outcomes(
-        compared, findings, eligibility=CHEST, side_known=side_known, declined=declined)
+    compared = guardrails.compare(scores, findings, WORDS, side_known=side_known, lateralised=LATERALISED)
+    given_outcomes = guardrails.outcomes(guardrails.Case(
+        words=WORDS, compared=compared, findings=findings, eligibility=CHEST, side_known=side_known,
+        declined=declined))
     return {outcome.rule: outcome for outcome in given_outcomes}
 
 
@@ -233,4 +235,6 @@ def test_an_agreeing_answer_passes_every_rule() -> None:
 
 @given(text=st.text(max_size=200), name=st.text(max_size=40))
 def test_any_text_at_all_gets_an_answer(text: str, name: str) -> None:
-    assert len(ruled(triage(effusion=Presence.PRESENT), answer(finding(name), impression=text))) == 7
+    scores = triage(effusion=Presence.PRESENT)
+    assert list(ruled(scores, answer(finding(name), impression=text, recommendation=text))) == [
+        rule.name for rule in (*guardrails.OF_STUDY, *guardrails.OF_ANSWER)]

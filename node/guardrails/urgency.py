@@ -1,0 +1,15 @@
+"""What the findings model says of urgency: it may ask a person to look, and moves no study."""
+
+from __future__ import annotations
+
+from node.domain import Priority
+from node.guardrails.case import Case, Judgement, flagged
+
+REVIEW = "Requires human review: the findings model asks for urgent attention, triage did not raise the study."
+RAISED = (Priority.STAT, Priority.HIGH)
+
+
+def urgency(case: Case) -> Judgement:
+    """Urgent words where triage raised nothing. The place on the worklist stays as it is, up and down."""
+    asks = case.words.urgency.search(case.text) is not None
+    return flagged(REVIEW if asks and case.ai_priority not in RAISED else "")
