@@ -74,14 +74,8 @@ def guard(desk: Desk, ref: RunRef) -> JSON:
     told = state.results["findings"]
     answer: Findings | None = parse(Findings, told["findings"]) if "findings" in told else None
     prompt_set = desk.prompt_sets[state.results["plan"]["prompt_set"]]
-    side_known = told.get("side_known", False)
-    lateralised = {finding.key: finding.lateralised for finding in prompt_set.findings}
-    compared = guardrails.compare(triaged, answer, desk.words, side_known=side_known, lateralised=lateralised)
-    _, key = _decisive(state)
-    decisive = next(one for one in state.evidence if one.id == key.instance_id)
-    outcomes = guardrails.outcomes(guarding.case(desk, state, decisive, compared, answer))
+    compared, outcomes = guarding.judged(desk, state, triaged, answer)
     withheld = guardrails.text_withheld(outcomes)
-    compared = guardrails.without_answer(compared) if withheld else compared
     text = answer if answer and not withheld and desk.config.profile is ReportProfile.DRAFT_REPORT else None
     analysis = AnalysisResult(
         study_instance_uid=ref.study_instance_uid, version=ref.version, priority=_place(state),

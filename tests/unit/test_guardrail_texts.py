@@ -18,6 +18,7 @@ from node.domain import (
     Presence,
     Priority,
     Side,
+    Urgency,
     Verdict,
 )
 from tests.unit.test_guardrails import CHEST, LATERALISED, MODEL, WORDS, triage
@@ -205,6 +206,15 @@ def test_urgent_words_ask_for_review_where_triage_raised_nothing(raised: Priorit
     told = guardrails.outcomes(case("Left effusion.", recommendation="Immediate review.", ai_priority=raised))
     outcome = next(one for one in told if one.rule == "urgency")
     assert (outcome.verdict is Verdict.FLAG, "Requires human review" in outcome.reason) == (flagged, flagged)
+
+
+@pytest.mark.parametrize(("told", "flagged"), [
+    (Urgency.URGENT, True), (Urgency.EMERGENCY, True), (Urgency.ROUTINE, False), (None, False)])
+def test_an_urgency_asks_for_review_as_urgent_words_do(told: Urgency | None, flagged: bool) -> None:
+    plain = case("Left effusion.", ai_priority=None)
+    assert plain.findings is not None
+    urgent = replace(plain, findings=replace(plain.findings, urgency=told))
+    assert objections(urgent) == ({"urgency": Verdict.FLAG} if flagged else {})
 
 
 def test_a_finding_that_the_structure_denies_is_flagged_in_the_text() -> None:
