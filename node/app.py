@@ -26,7 +26,7 @@ from node.config import Config
 from node.database import connect, insert_ignore, node_state, transaction
 from node.domain import DEMO_NOTICE, RESEARCH_NOTICE, AuditEvent, CommitmentReport, IntendedUse
 from node.errors import PromptSetRefused, StorageError
-from node.interfaces import FindingsModel, Put, TriageModel
+from node.interfaces import FindingsModel, Localiser, Put, TriageModel
 from node.observability import supervised_thread
 from node.quiet_series import QuietSeries
 from node.roles import Heartbeat, Role, Slot, take_slot
@@ -71,6 +71,8 @@ class Models:
     triage: Mapping[str, TriageModel] = field(default_factory=dict)
     findings: Mapping[str, FindingsModel] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
+    #: Where the findings model can give boxes.
+    localiser: Localiser | None = None
 
 
 def run_role(role: Role, config: Config, incarnation: str) -> int:
@@ -280,7 +282,7 @@ def _desk(base: Base, put: Put, models: Models) -> Desk:
     return Desk(
         config=base.config, engine=base.engine, chain=base.slot.name, put=put, node_uid=schema.node_uid(base.engine),
         software_version=__version__, today=date.today, triage_models=models.triage,
-        findings_models=models.findings, refused=models.refused,
+        findings_models=models.findings, refused=models.refused, localiser=models.localiser,
         prompt_sets={one.prompt_set: load_prompt_set(one.prompt_set) for one in sections},
         findings_prompts={one.findings_prompt: load_findings_prompt(one.findings_prompt) for one in sections})
 
@@ -300,6 +302,8 @@ def load_models(config: Config) -> Models:
         ModelUnavailable: naming the path or hub id, and what to do.
     """
     from node.inference.backends import opened
+    from node.inference.checkpoints import gives_boxes
+    from node.inference.localiser import BoxLocaliser
     from node.inference.medgemma import MedGemma
     from node.inference.prompt_sets import load_findings_prompt
     from node.inference.torch_runtime import set_threads
@@ -308,15 +312,18 @@ def load_models(config: Config) -> Models:
     set_threads(models.triage.threads)
     triage, refused = _load_triage(config, cache)
     findings: dict[str, FindingsModel] = {}
+    localiser: Localiser | None = None
     if models.findings.backend != "none":
         backend = opened(models.findings, cache, os.environ)
         findings = {name: MedGemma(backend, load_findings_prompt(name))
                     for name in {section.findings_prompt for section in config.pipelines}}
+        if gives_boxes(models.findings.checkpoint):
+            localiser = BoxLocaliser(backend)
     for name, model in triage.items():
         if not model.operating_points:
             log.warning("prompt set %s runs in SHADOW MODE: %s", name, model.shadow_reason,
                         extra={"action": "model.shadow", "prompt_set": name})
-    return Models(triage=triage, findings=findings, refused=refused)
+    return Models(triage=triage, findings=findings, refused=refused, localiser=localiser)
 
 
 def _load_triage(config: Config, cache: Path) -> tuple[dict[str, TriageModel], dict[str, str]]:

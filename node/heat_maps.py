@@ -23,7 +23,7 @@ from node.errors import StorageError
 FOLDER = "heat_maps"
 FILELESS = (InstanceState.REMOVED.value, InstanceState.MISSING.value)
 
-SETTLED = ("state", "reason", "method", "deletion_drop", "needed_drop")
+SETTLED = ("state", "reason", "method", "deletion_drop", "needed_drop", "localisation")
 """Columns that hold what came of a map, besides its cells."""
 
 Row = sa.Row[*tuple[Any, ...]]

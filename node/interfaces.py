@@ -12,6 +12,7 @@ from node.config import Destination, PriorSource
 from node.domain import (
     JSON,
     Abilities,
+    Box,
     CommitmentReport,
     CommitmentVerdict,
     Findings,
@@ -88,6 +89,24 @@ class Explainer(Protocol):
             ModelOutputError: the model answered with something that is no number.
             DeviceFull: the memory does not suffice for one image.
             DeviceLost: the accelerator does not work any more in this process.
+        """
+        ...
+
+
+class Localiser(Protocol):
+    """Says in boxes where a finding is (MedGemma 1.5 and its like). Thread-safe."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Who speaks."""
+        ...
+
+    def locate(self, image: ModelImage, name: str) -> tuple[Box, ...]:
+        """Boxes of the finding called ``name``, in fractions (0..1) of the image's square.
+
+        Raises:
+            ModelOutputError: it gave none that can be read.
+            Others: see ``VisionLanguageModel.ask``.
         """
         ...
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from node.database import insert_ignore, node_state, reading, transaction
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest revision in ``migrations``. Stated, so that asking for it needs no Alembic."""
 ADVISORY_LOCK = 0x41494E44  # any fixed number of our own
 LOCK_POLL_SECONDS = 0.1

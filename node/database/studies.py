@@ -103,6 +103,8 @@ heat_map = table(
     #: Logits that the score lost without the most relevant tenth, and more than which it had to lose.
     sa.Column("deletion_drop", sa.Float(53), nullable=True),
     sa.Column("needed_drop", sa.Float(53), nullable=True),
+    #: State, reason, model and boxes [top, left, bottom, right] in pixels of the frame; null where nobody was asked.
+    sa.Column("localisation", sa.JSON(none_as_null=True), nullable=True),
     column("updated_at", Seconds),
 )
 """Where in its decisive image a finding's score comes from, or why that cannot be told; its pictures are files."""

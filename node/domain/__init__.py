@@ -15,6 +15,7 @@ from node.domain.asking import (
     ShownImages,
     Urgency,
 )
+from node.domain.boxes import Box, Localisation
 from node.domain.instances import (
     EvidenceImage,
     ImageHead,
@@ -105,6 +106,7 @@ __all__ = [
     "AnnouncementKind",
     "AnswerForm",
     "AuditEvent",
+    "Box",
     "Certainty",
     "Change",
     "CodedConcept",
@@ -136,6 +138,7 @@ __all__ = [
     "IntendedUse",
     "Lane",
     "Likelihood",
+    "Localisation",
     "ModelIdentity",
     "ModelImage",
     "OperatingPoint",

@@ -67,6 +67,8 @@ class Manifest:
     demo: bool
     #: How its scores are explained; ``ainode.json`` may state another method as ``explain``.
     explain: RelevanceMethod = RelevanceMethod.OCCLUSION
+    #: It was trained to say in boxes where something is.
+    boxes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,8 @@ class Served:
 
 
 MEDGEMMA_SIDE = 896
+GIVE_BOXES = frozenset({"google/medgemma-1.5-4b-it"})
+"""By name; a checkpoint with an ``ainode.json`` says so itself. The others' boxes overlap with the truth by chance."""
 
 
 def _from_hub(hub_id: str, local_files_only: bool) -> str:
@@ -124,6 +128,17 @@ def served(checkpoint: str, kind: ModelKind) -> Served:
     return Served(name=str(directory), shown=told.name, version=told.version, demo=told.demo, side=_side(directory))
 
 
+def gives_boxes(checkpoint: str) -> bool:
+    """If a findings model was trained to: by its manifest, or by the name that a hub or a server knows it by.
+
+    Raises:
+        ModelUnavailable: its directory is here and unusable.
+    """
+    if lies_here(checkpoint):
+        return manifest(resolve_checkpoint(checkpoint, ModelKind.FINDINGS)).boxes
+    return checkpoint in GIVE_BOXES
+
+
 def _side(directory: Path) -> int:
     """That of its image processor, whose settings lie in one of two layouts."""
     for name in ("processor_config.json", "preprocessor_config.json"):
@@ -146,7 +161,7 @@ def manifest(directory: Path) -> Manifest:
         return _stated(own)
     if directory.parent.name == "snapshots":  # models--google--medsiglip-448/snapshots/<commit>
         hub_id = directory.parent.parent.name.removeprefix("models--").replace("--", "/")
-        return Manifest(name=hub_id, version=directory.name, demo=False)
+        return Manifest(name=hub_id, version=directory.name, demo=False, boxes=hub_id in GIVE_BOXES)
     config = _json(directory / "config.json")
     return Manifest(name=str(config.get("_name_or_path") or directory.resolve().name), version="", demo=False)
 
@@ -210,7 +225,8 @@ def _stated(file: Path) -> Manifest:
     name, version, demo = told.get("name"), told.get("version"), told.get("demo")
     if not (isinstance(name, str) and name and isinstance(version, str) and isinstance(demo, bool)):
         raise ModelUnavailable(f"{file}: expected name (text), version (text) and demo (true or false), found {told}")
-    return Manifest(name=name, version=version, demo=demo, explain=_method(file, told.get("explain")))
+    return Manifest(name=name, version=version, demo=demo, explain=_method(file, told.get("explain")),
+                    boxes=told.get("boxes") is True)
 
 
 def _method(file: Path, stated: object) -> RelevanceMethod:

@@ -25,7 +25,7 @@ from node.domain import (
 )
 from node.errors import NotEvaluable, StorageError
 from node.guardrails import Words, load_words
-from node.interfaces import FindingsModel, Put, TriageModel
+from node.interfaces import FindingsModel, Localiser, Put, TriageModel
 from node.stages.selection import Limits
 from node.studies import as_study
 
@@ -45,6 +45,8 @@ class Desk:
     triage_models: Mapping[str, TriageModel]
     findings_models: Mapping[str, FindingsModel]
     today: Callable[[], date]
+    #: Where the configured findings model can give boxes.
+    localiser: Localiser | None = None
     #: Prompt sets that failed their self-test here, with the reason.
     refused: Mapping[str, str] = field(default_factory=dict)
     #: What the guardrails look for.

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import sqlalchemy as sa
 
-from node import heat_maps
+from node import header, heat_maps, routing
 from node.database import reading
 from node.domain import (
     JSON,
@@ -29,7 +30,7 @@ from node.errors import DeviceFull, ModelOutputError, Undecodable
 from node.heat_maps import View
 from node.images import overlay
 from node.interfaces import Explainer
-from node.stages import pictures, selection
+from node.stages import boxes, pictures, selection
 from node.stages.analysis import eligible, scale_of, triage_model
 from node.stages.desk import Desk, RunRef, RunState, dump, load_run, parse
 from node.stages.pictures import Key
@@ -38,7 +39,7 @@ from node.stages.reading import notices
 PRIORITY = int(Priority.HISTORICAL) + 5
 """Behind everything else that a worker does."""
 
-TOLD = ("state", "method", "deletion_drop", "needed_drop")
+TOLD = ("state", "method", "deletion_drop", "needed_drop", "localisation")
 """What the audit trail keeps of a map."""
 
 
@@ -98,7 +99,19 @@ def _maps(
         for view, png in _drawn(relevance, image, stamps):
             path = heat_maps.place(desk.data_dir, row.version, row.instance_id, row.frame, row.finding, view)
             heat_maps.keep(path, png)
-        yield _told(relevance)
+        yield _told(relevance) | _boxes(desk, state, image, relevance)
+
+
+def _boxes(desk: Desk, state: RunState, image: ModelImage, relevance: Relevance) -> JSON:
+    """Where the findings model says that a present finding is; nothing where it cannot give boxes."""
+    triaged: TriageResult = parse(TriageResult, state.results["triage"]["triage"])
+    found = next(one for one in triaged.scores if one.finding == relevance.finding)
+    if desk.localiser is None or found.presence is not Presence.PRESENT:
+        return {}
+    path = next(one.path for one in state.evidence if one.sop_instance_uid == image.sop_instance_uid)
+    shown = replace(image, may_identify=routing.may_identify(header.read(desk.data_dir / path)))
+    return {"localisation": boxes.asked(desk.localiser, shown, found.names.get("en") or found.concept.meaning,
+                                        relevance)}
 
 
 def _drawn(relevance: Relevance, image: ModelImage, stamps: tuple[str, ...]) -> Iterator[tuple[View, bytes]]:

@@ -18,7 +18,7 @@ from node.heat_maps import View
 Version = Annotated[int, Path(ge=0, le=1_000_000)]
 
 TOLD = ("finding", "version", "state", "reason", "sop_instance_uid", "frame", "method", "model", "deletion_drop",
-        "needed_drop", "updated_at")
+        "needed_drop", "localisation", "updated_at")
 """Columns of table ``heat_map`` that the dossier shows; the cells and the row of the instance stay inside."""
 
 

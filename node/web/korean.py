@@ -129,6 +129,7 @@ PAGES = {
     "No reliable localisation": "신뢰할 수 있는 위치 정보 없음",
     "median of the image and below: no colour": "영상의 중앙값 이하: 색 없음",
     "highest relevance": "가장 높은 관련도",
+    "rows and columns of the frame as received": "수신된 프레임의 행과 열",
     "without its most relevant tenth the score loses %(drop)s logits, needed: more than %(needed)s":
         "관련도가 가장 높은 10분의 1을 지우면 점수가 %(drop)s 로짓 낮아짐(필요: %(needed)s 초과)",
     "Worklist": "작업 목록",
@@ -179,6 +180,9 @@ SAID = {
     "passed its deletion check": "삭제 검사 통과",
     "failed its deletion check": "삭제 검사 실패",
     "could not be made": "만들 수 없음",
+    "box of the findings model: lies where the score comes from": "소견 모델의 상자: 점수의 근거 위치와 일치",
+    "box of the findings model: unconfirmed": "소견 모델의 상자: 확인되지 않음",
+    "the findings model gave no box": "소견 모델이 상자를 제시하지 않음",
     "occlusion": "가림법",
     "each patch token alone": "패치 토큰별",
     "Grad-CAM": "Grad-CAM",

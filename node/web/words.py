@@ -16,6 +16,7 @@ from node.domain import (
     EntryState,
     HeatMapState,
     Lane,
+    Localisation,
     Presence,
     Priority,
     RelevanceMethod,
@@ -41,6 +42,12 @@ HEAT_MAP = {
     HeatMapState.RELIABLE: "passed its deletion check",
     HeatMapState.UNRELIABLE: "failed its deletion check",
     HeatMapState.FAILED: "could not be made",
+}
+
+LOCALISATION = {
+    Localisation.AGREES: "box of the findings model: lies where the score comes from",
+    Localisation.UNCONFIRMED: "box of the findings model: unconfirmed",
+    Localisation.FAILED: "the findings model gave no box",
 }
 
 METHOD = {
@@ -99,6 +106,10 @@ class Words:
     def heat_map(self, state: str) -> str:
         """What became of a heat map."""
         return self.gettext(HEAT_MAP[HeatMapState(state)])
+
+    def localisation(self, state: str) -> str:
+        """What a box of the findings model is worth."""
+        return self.gettext(LOCALISATION[Localisation(state)])
 
     def method(self, value: str) -> str:
         """How a heat map was made."""

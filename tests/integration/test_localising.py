@@ -19,12 +19,12 @@ from starlette.types import Message, Receive, Scope, Send
 from node import heat_maps
 from node.config import RetentionSection
 from node.database import audit_event, connect, heat_map, instance, metadata, run, transaction
-from node.domain import EntryState, OperatingPoint, ReportState
-from node.errors import ModelOutputError, StorageError
+from node.domain import Box, EntryState, OperatingPoint, ReportState
+from node.errors import ModelOutputError, NotAuthorised, StorageError
 from node.housekeeping.retention import Retention
 from node.web.application import create_app
 from node.web.server import serve
-from tests.tools.fakes import FakeExplainer
+from tests.tools.fakes import FakeExplainer, FakeLocaliser
 from tests.tools.instances import chest
 from tests.tools.node_in_process import CHAIN, StraightNode
 
@@ -148,6 +148,49 @@ def test_between_the_cut_offs_a_quick_method_explains_too_and_shadow_mode_nothin
     node.triage.in_shadow()
     node.evaluate(chest("1.2.4"))
     assert {row.study_instance_uid for row in rows(node).values()} == {STUDY}
+
+
+def test_a_box_of_the_findings_model_is_set_beside_the_map_and_shown(make: Make) -> None:
+    localiser = FakeLocaliser()
+    node = make(localiser=localiser)
+    explainer(node).unreliable = {"nodule"}
+    node.evaluate(chest(STUDY, ImageType=["ORIGINAL", "PRIMARY"]))
+    assert sorted(localiser.calls) == [("Lung nodule", False), ("Pleural effusion", False)]
+    found = told(node)["effusion"]["localisation"]
+    # 32 rows and 24 columns with 4 columns of padding at each side: of 12 columns 4 are padding.
+    assert (found["state"], found["boxes"], found["model"]["name"]) == ("agrees", [[0, 0, 8, 8]], "fake-findings")
+    assert told(node)["nodule"]["localisation"]["state"] == "unconfirmed"
+    page = web(node).get(f"/studies/{STUDY}").text
+    assert "lies where the score comes from" in page and "0–8 × 0–8" in page and "unconfirmed" in page
+    with node.engine.connect() as connection:
+        detail = connection.scalars(sa.select(audit_event.c.detail).where(
+            audit_event.c.action == "stage.localise")).one()
+    assert '"state":"agrees"' in detail
+
+
+@pytest.mark.parametrize("error", [ModelOutputError("boxes: none"), NotAuthorised("it may name the patient")])
+def test_a_box_that_cannot_be_had_leaves_the_map_as_it_is(make: Make, error: Exception) -> None:
+    node = make(localiser=FakeLocaliser(error=error))
+    node.evaluate(chest(STUDY))
+    found = told(node)["effusion"]
+    told_of_box = found["localisation"]
+    assert (found["state"], told_of_box["state"], told_of_box["boxes"]) == ("reliable", "failed", [])
+    assert told_of_box["reason"] == str(error)
+
+
+def test_a_box_in_the_padding_is_refused(make: Make) -> None:
+    node = make(localiser=FakeLocaliser(box=Box(top=0.0, left=0.0, bottom=1.0, right=0.1)))
+    node.evaluate(chest(STUDY))
+    assert told(node)["effusion"]["localisation"]["reason"] == "boxes: none of them lies in the image"
+
+
+def test_a_model_that_gives_no_boxes_or_a_profile_without_localisation_asks_for_none(make: Make) -> None:
+    node = make()
+    node.evaluate(chest(STUDY))
+    assert told(node)["effusion"]["localisation"] is None
+    localiser = FakeLocaliser()
+    make(localiser=localiser, reports={"profile": "triage_only"}).evaluate(chest("1.2.4"))
+    assert localiser.calls == []
 
 
 def test_a_repeated_job_gives_the_same_result(node: StraightNode) -> None:

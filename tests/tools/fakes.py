@@ -12,6 +12,7 @@ from pydicom import dcmread
 
 from node.config import Destination, PriorSource
 from node.domain import (
+    Box,
     Certainty,
     CommitmentReport,
     CommitmentVerdict,
@@ -69,6 +70,23 @@ class FakeExplainer:
             map=np.kron(cells, np.ones((-(-side // 4),) * 2, np.float32))[:side, :side], deletion_drop=3.0,
             needed_drop=1.0 if reliable else 4.0, random_drop=0.2, reliable=reliable,
             reason="" if reliable else "no reliable localisation: the score falls as much elsewhere")
+
+
+@dataclass
+class FakeLocaliser:
+    """Draws the same box around everything; ``error`` is raised instead."""
+
+    identity: ModelIdentity = field(default_factory=lambda: identity("fake-findings"))
+    box: Box = field(default_factory=lambda: Box(top=0.0, left=0.0, bottom=0.25, right=0.375))
+    error: Exception | None = None
+    #: Name of every finding that was asked for, and if its image may name the patient.
+    calls: list[tuple[str, bool]] = field(default_factory=list)
+
+    def locate(self, image: ModelImage, name: str) -> tuple[Box, ...]:
+        self.calls.append((name, image.may_identify))
+        if self.error is not None:
+            raise self.error
+        return (self.box,)
 
 
 @dataclass

@@ -33,7 +33,7 @@ from node.studies import Hooks, Studies
 from node.timers import Clock
 from node.versions import Versions
 from tests.tools.clock import FakeClock
-from tests.tools.fakes import FakeArchive, FakeFindings, FakePacs, FakeTriage
+from tests.tools.fakes import FakeArchive, FakeFindings, FakeLocaliser, FakePacs, FakeTriage
 from tests.tools.instances import Mailbox
 
 CHAIN = "node"
@@ -111,7 +111,7 @@ class NodeInProcess:
     def __init__(
         self, engine: sa.Engine, data_dir: Path, put: Put, *, triage: FakeTriage | None = None,
         findings: FakeFindings | None = None, clock: Clock | None = None,
-        refused: Mapping[str, str] | None = None, **sections: Any,
+        refused: Mapping[str, str] | None = None, localiser: FakeLocaliser | None = None, **sections: Any,
     ) -> None:
         self.engine = engine
         self.triage, self.findings, self.pacs = triage or FakeTriage(), findings or FakeFindings(), FakePacs()
@@ -125,7 +125,7 @@ class NodeInProcess:
             today=date.today, prompt_sets={name: load_prompt_set(name) for name in names},
             findings_prompts={self.findings.prompt.name: self.findings.prompt},
             triage_models={name: self.triage for name in names if name not in refused}, findings_models=described,
-            refused=refused)
+            refused=refused, localiser=localiser)
         office = delivery.Office(
             engine=engine, chain=CHAIN, put=put, client=self.pacs, settings=self.config.delivery, data_dir=data_dir,
             destinations={one.name: one for one in self.config.destinations},
