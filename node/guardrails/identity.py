@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from itertools import permutations
 
 from node.guardrails.case import Case, Judgement, withheld
 
@@ -17,6 +19,7 @@ NUMBERS = re.compile(r"\b\d{6}-[1-8]\d{6}\b|\b\d{3}-\d{2}-\d{4}\b|\b\d+(?:\.\d+)
 TITLES = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof)\.? [A-Z][a-z]+")
 SHORTEST_NUMBER = 4
 SHORTEST_NAME = 3
+"""Shorter parts, and words of reports, are names only beside another part, both written as names are."""
 
 TOLD = "Text withheld: it may name the patient or a date."
 
@@ -30,27 +33,26 @@ def identifiers(case: Case) -> Judgement:
 
 def _of_header(text: str, case: Case) -> bool:
     numbers = [number for number in case.identifiers.numbers if len(number) >= SHORTEST_NUMBER]
-    return _holds(text, [*numbers, *_names(case)])
-
-
-def _names(case: Case) -> list[str]:
-    """Names that stand for somebody: alone where they mean nothing else, and any two of them together."""
-    told = [name for name in case.identifiers.names if any(letter.isalpha() for letter in name)]
-    parts = list(dict.fromkeys(part for name in told for part in name.split()))
+    parts = list(dict.fromkeys(part for name in case.identifiers.names for part in name.split() if _is_name(part)))
     alone = [part for part in parts if _telling(part, case)]
-    pairs = [f"{one}{joint}{other}" for one in parts for other in parts if one != other for joint in (" ", ", ", "")
-             if joint or not f"{one}{other}".isascii()]
-    return alone + pairs
+    pairs = [f"{one}{joint}{other}" for one, other in permutations(parts, 2)
+             for joint in (" ", ", ", *([] if f"{one}{other}".isascii() else [""]))]
+    written = {form for pair in pairs for form in (pair.title(), pair.upper())}
+    return _holds(text, [*numbers, *alone], re.IGNORECASE) or _holds(text, written, 0)
+
+
+def _is_name(part: str) -> bool:
+    return any(letter.isalpha() for letter in part)
 
 
 def _telling(name: str, case: Case) -> bool:
-    """A Korean given name has two letters; a Latin part of that length may be any abbreviation."""
+    """Whether it stands for somebody alone. A Korean given name has two letters; two Latin ones may be anything."""
     shortest = SHORTEST_NAME if name.isascii() else 2
     return len(name) >= shortest and name.casefold() not in case.words.ordinary
 
 
-def _holds(text: str, told: list[str]) -> bool:
-    """As words, whatever their case; a Korean particle may follow."""
+def _holds(text: str, told: Iterable[str], flags: int) -> bool:
+    """As whole words; a Korean particle may follow."""
     bounded = (re.escape(one) if not one.isascii() else rf"(?<![0-9A-Za-z]){re.escape(one)}(?![0-9A-Za-z])"
                for one in told)
-    return any(re.search(one, text, re.IGNORECASE) for one in bounded)
+    return any(re.search(one, text, flags) for one in bounded)

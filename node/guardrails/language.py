@@ -11,6 +11,7 @@ SHARE_OF_OTHERS = 0.05
 """So much of another script is a Greek letter or a name of something."""
 SHARE_OF_HANGUL = 0.2
 """A Korean report may be mostly Latin terms."""
+SYMBOLS = frozenset({"GREEK", "MICRO"})
 SCRIPTS = {"en": "LATIN", "ko": "HANGUL"}
 
 NOT_AS_ASKED = "Text withheld: it is not in the language asked for ({language})."
@@ -34,5 +35,6 @@ def _differs(text: str, language: str) -> bool:
 
 
 def _scripts(text: str) -> Counter[str]:
-    """Letters by script, the first word of a character's name."""
-    return Counter(unicodedata.name(letter, "UNKNOWN").split()[0] for letter in text if letter.isalpha())
+    """Letters by script, the first word of a character's name; Greek ones are symbols in every language."""
+    told = (unicodedata.name(letter, "UNKNOWN").split()[0] for letter in text if letter.isalpha())
+    return Counter(script for script in told if script not in SYMBOLS)

@@ -144,6 +144,8 @@ PASSING = [
     ("en", "Small left effusion"),
     ("en", "Left effusion. Second rib intact. The second left rib is not displaced."),
     ("en", "Left effusion near T12, at the 10th rib (posterior)."),
+    ("en", "Left effusion (α)."),
+    ("en", "Left effusion: yes. Pneumothorax: no"),
     ("en", "Left effusion, β-type shadow of a catheter."),
     ("en", "Left effusion. The patient is rotated, the head of the bed is raised, as expected."),
     ("en", "Left effusion. Mr imaging is one way to go on, if wanted."),
@@ -225,9 +227,14 @@ def test_a_finding_that_the_structure_denies_is_flagged_in_the_text() -> None:
     assert objections(both) == {"asserted_finding": Verdict.FLAG}
 
 
-def test_a_name_that_is_a_word_of_reports_is_a_name_only_beside_another() -> None:
-    assert objections(case("Small left effusion.")) == {}
-    assert "identifiers" in objections(case("Small, Gildong. Left effusion."))
+@pytest.mark.parametrize(("name", "text", "withheld"), [
+    ("Small^Rose", "Small left effusion.", False), ("Small^Rose", "Rose Small: left effusion.", True),
+    ("Small^Rose", "Left effusion. SMALL, ROSE", True), ("Effusion^Left", "Left effusion.", False),
+    ("Li^Na", "Left effusion. Na 140.", False), ("Li^Na", "Left effusion of Li Na.", True),
+    ("Kim^Do", "Left effusion, kim.", True), ("김^희중", "김희중님의 left effusion", True)])
+def test_a_name_that_may_be_a_word_is_one_only_beside_another(name: str, text: str, withheld: bool) -> None:
+    told = guardrails.Identifiers.of(replace(HEAD, patient_name=name))
+    assert ("identifiers" in objections(case(text, identifiers=told))) == withheld
 
 
 @pytest.mark.parametrize("text", [text for _, _, text in WITHHELD])
