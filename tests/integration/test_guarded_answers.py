@@ -64,6 +64,13 @@ def test_a_leaked_thought_leaves_nowhere_and_the_flag_stands(
     assert MARKER not in caplog.text + json.dumps([str(vars(record)) for record in caplog.records])
 
 
+def test_the_page_of_the_study_names_the_rule(node: StraightNode) -> None:
+    node.evaluate(chest(STUDY))
+    page = outside(node).partition("<h2>Guardrails</h2>")[2].partition("</section>")[0]
+    assert "20 of 21 rules passed" in page
+    assert "withhold" in page and "leaked_thought" in page and "model&#39;s thinking" in page
+
+
 def test_the_dossier_and_the_audit_trail_name_the_rule_with_its_version(node: StraightNode) -> None:
     node.evaluate(chest(STUDY))
     notes = node.dossier(STUDY)

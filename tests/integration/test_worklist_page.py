@@ -78,7 +78,8 @@ def fill(engine: sa.Engine) -> None:
     add(engine, f"{root}1", 12, {
         **text, "ai_priority": Priority.STAT, "dossier": {
             "impression": "Left pneumothorax.\nSmall left pleural effusion.", "recommendation": "Read now.",
-            "remarks": ["Age is unknown; the models were trained on adults."], "guardrails": {"view": "pass"},
+            "remarks": ["Age is unknown; the models were trained on adults."],
+            "guardrails": [{"rule": "view", "version": "1", "verdict": "pass", "reason": ""}],
             "images": {"received": 2, "evaluated": 1, "instances_evaluated": 1, "series": 2, "series_evaluated": 1,
                        "decisive": f"{root}1.1.1", "decisive_frame": 1, "aggregate": "max",
                        "not_evaluated": {f"{root}1.2.1": "view LATERAL is not one of PA, AP"}}},
