@@ -25,7 +25,7 @@ from node import __version__, audit, schema
 from node.config import Config
 from node.database import connect, insert_ignore, node_state, transaction
 from node.domain import DEMO_NOTICE, RESEARCH_NOTICE, AuditEvent, CommitmentReport, IntendedUse
-from node.errors import PromptSetRefused, StorageError
+from node.errors import ModelUnavailable, PromptSetRefused, StorageError
 from node.interfaces import FindingsModel, Localiser, Put, TriageModel
 from node.observability import supervised_thread
 from node.quiet_series import QuietSeries
@@ -66,11 +66,13 @@ class Base:
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """What a worker has loaded: triage by prompt set, findings by findings prompt, and the prompt sets it refused."""
+    """What a worker has loaded: triage by prompt set, findings by findings prompt; and, with the reason, which prompt
+    sets it refused and which findings prompts its model cannot answer."""
 
     triage: Mapping[str, TriageModel] = field(default_factory=dict)
     findings: Mapping[str, FindingsModel] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
+    unanswerable: Mapping[str, str] = field(default_factory=dict)
     #: Where the findings model can give boxes.
     localiser: Localiser | None = None
 
@@ -221,7 +223,7 @@ def run_worker(base: Base) -> None:
     models = load_models(base.config)
     identities = [one.identity for one in models.triage.values()] + [one.identity for one in models.findings.values()]
     _remember_devices(base.engine, {identity.device_uid for identity in identities})
-    note_refused(base, models.refused)
+    note_refused(base, models)
     jobs = Jobs(base.engine, base.slot.name, pipeline.QUEUE_OF, on_device_lost=base.fail)
     desk = _desk(base, jobs.put, models)
     for job in pipeline.jobs(desk):
@@ -282,17 +284,21 @@ def _desk(base: Base, put: Put, models: Models) -> Desk:
     return Desk(
         config=base.config, engine=base.engine, chain=base.slot.name, put=put, node_uid=schema.node_uid(base.engine),
         software_version=__version__, today=date.today, triage_models=models.triage,
-        findings_models=models.findings, refused=models.refused, localiser=models.localiser,
+        findings_models=models.findings, refused=models.refused, unanswerable=models.unanswerable,
+        localiser=models.localiser,
         prompt_sets={one.prompt_set: load_prompt_set(one.prompt_set) for one in sections},
-        findings_prompts={one.findings_prompt: load_findings_prompt(one.findings_prompt) for one in sections})
+        findings_prompts={name: load_findings_prompt(name) for name in base.config.findings_prompts})
 
 
-def note_refused(base: Base, refused: Mapping[str, str]) -> None:
-    """Once per start: which prompt sets this worker does not score with, and why."""
+def note_refused(base: Base, models: Models) -> None:
+    """Once per start: which prompts this worker does not use, and why."""
     with transaction(base.engine) as connection:
-        for name, reason in refused.items():
+        for name, reason in models.refused.items():
             audit.append(connection, base.slot.name, AuditEvent(
                 action="prompt_set.refused", detail={"prompt_set": name, "reason": reason}))
+        for name, reason in models.unanswerable.items():
+            audit.append(connection, base.slot.name, AuditEvent(
+                action="findings_prompt.refused", detail={"prompt": name, "reason": reason}))
 
 
 def load_models(config: Config) -> Models:
@@ -313,17 +319,23 @@ def load_models(config: Config) -> Models:
     triage, refused = _load_triage(config, cache)
     findings: dict[str, FindingsModel] = {}
     localiser: Localiser | None = None
+    unanswerable: dict[str, str] = {}
     if models.findings.backend != "none":
         backend = opened(models.findings, cache, os.environ)
-        findings = {name: MedGemma(backend, load_findings_prompt(name))
-                    for name in {section.findings_prompt for section in config.pipelines}}
+        for name in sorted(config.findings_prompts):
+            try:
+                findings[name] = MedGemma(backend, load_findings_prompt(name))
+            except ModelUnavailable as error:
+                unanswerable[name] = str(error)
+                log.error("%s", error, extra={"action": "model.prompt_unanswerable", "prompt": name})
         if gives_boxes(models.findings.checkpoint):
             localiser = BoxLocaliser(backend)
     for name, model in triage.items():
         if not model.operating_points:
             log.warning("prompt set %s runs in SHADOW MODE: %s", name, model.shadow_reason,
                         extra={"action": "model.shadow", "prompt_set": name})
-    return Models(triage=triage, findings=findings, refused=refused, localiser=localiser)
+    return Models(
+        triage=triage, findings=findings, refused=refused, unanswerable=unanswerable, localiser=localiser)
 
 
 def _load_triage(config: Config, cache: Path) -> tuple[dict[str, TriageModel], dict[str, str]]:

@@ -28,7 +28,7 @@ from node.domain import (
 from node.jobs import Failure, Queue
 from node.jobs import Stage as Job
 from node.quiet_series import EARLY_SERIES
-from node.stages import analysis, earlier, early, localising, planning, reading, reporting, sending
+from node.stages import analysis, describing, earlier, early, localising, planning, reading, reporting, sending
 from node.stages.desk import Desk, RunRef, RunState, read_run
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ SEQUENCE: tuple[Stage, ...] = (
     Stage(name="decode", queue=Queue.TRIAGE, function=analysis.decode, effect=_no_effect),
     Stage(name="triage", queue=Queue.TRIAGE, function=analysis.triage, effect=analysis.commit_triage),
     Stage(name="rank", queue=Queue.TRIAGE, function=analysis.rank, effect=_confirm),
-    Stage(name="findings", queue=Queue.FINDINGS, function=reading.findings, effect=_no_effect),
+    Stage(name="findings", queue=Queue.FINDINGS, function=describing.findings, effect=_no_effect),
     Stage(name="guard", queue=Queue.REPORT, function=reading.guard, effect=reading.commit_guard),
     Stage(name="write", queue=Queue.REPORT, function=reporting.write, effect=reporting.commit_write),
     Stage(name="deliver", queue=Queue.REPORT, function=reporting.deliver, effect=reporting.commit_deliver),
@@ -163,7 +163,7 @@ def _told(name: str, result: JSON) -> JSON:
         "plan": ("pipeline", "prompt_set", "eligible", "declined"), "decode": ("decoded", "undecodable"),
         "triage": ("scores", "reused", "gated"),
         "rank": ("ai_priority", "decisive", "decisive_frame", "images", "changed"),
-        "findings": ("state", "reason"),
+        "findings": ("state", "reason", "prompt", "images", "yes_ranks", "yes_ranks_withheld"),
         "guard": ("findings_state", "guardrails", "words_sha256"), "write": ("withheld", "failed"),
         "deliver": ("destinations", "blocked"), "notify": ("channels",),
     }[name]
@@ -172,6 +172,9 @@ def _told(name: str, result: JSON) -> JSON:
         told["model_sha256"] = result["triage"]["model"]["sha256"]
     if name == "findings" and "model" in result:
         told["model_sha256"] = result["model"]["sha256"]
+    if name == "findings":
+        told |= {run: {key: result[run][key] for key in ("state", "told", "context_only", "earlier", "prompt")
+                       if key in result[run]} for run in ("with_order", "comparison") if run in result}
     if name == "write":
         told["reports"] = [item["sop_instance_uid"] for item in result["reports"]]
     return told

@@ -52,6 +52,7 @@ class FindingsModelSection(Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     quantization: Literal["none", "8bit", "4bit"] = "none"
     batch: int = Field(0, ge=0, le=64)
+    context: bool = False
     server: ModelServer = ModelServer()
 
     @model_validator(mode="after")
@@ -85,6 +86,12 @@ class PipelineSection(Section):
     match: Match = Match()
     prompt_set: str = "demo-chest"
     findings_prompt: str = "demo-chest-findings"
+    comparison_prompt: str = ""
     reports: tuple[ReportKind, ...] = ()
     destinations: tuple[str, ...] = ()
     priors: str = ""
+
+    @property
+    def findings_prompts(self) -> tuple[str, ...]:
+        """Every prompt that its findings model is asked with."""
+        return tuple(filter(None, (self.findings_prompt, self.comparison_prompt)))

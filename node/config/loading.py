@@ -84,7 +84,8 @@ def _anchored(config: Config, base: Path) -> Config:
     })
     pipelines = tuple(
         one.model_copy(update={"prompt_set": _prompts(one.prompt_set, base),
-                               "findings_prompt": _prompts(one.findings_prompt, base)})
+                               "findings_prompt": _prompts(one.findings_prompt, base),
+                               "comparison_prompt": _prompts(one.comparison_prompt, base)})
         for one in config.pipelines)
     database = DatabaseSection(url=url)
     return config.model_copy(update={

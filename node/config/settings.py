@@ -89,6 +89,11 @@ class Config(BaseSettings):
         return next(named, None)
 
     @property
+    def findings_prompts(self) -> frozenset[str]:
+        """Every findings prompt that a pipeline names."""
+        return frozenset(name for section in self.pipelines for name in section.findings_prompts)
+
+    @property
     def profile(self) -> ReportProfile:
         """``reports.profile``, or its default: draft_report in research, triage_only in clinical use."""
         if self.reports.profile is not None:

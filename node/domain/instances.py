@@ -53,7 +53,7 @@ class ImageHead:
     """What the head of a received instance says, pixels excluded. Texts are decoded but otherwise verbatim.
 
     A multi-valued text is joined with a backslash, an absent one is empty. ``patient_name``
-    serves the test-patient rule only; it is never stored, logged or sent.
+    tells test patients and what has to be removed from ``indication``; it is never stored, logged or sent.
     """
 
     sop_class_uid: str
@@ -88,6 +88,8 @@ class ImageHead:
     study_date: str = ""
     study_time: str = ""
     requested_procedure_priority: str = ""
+    #: Why the study was asked for, in free text that may name anybody.
+    indication: str = field(default="", repr=False)
     instance_number: str = ""
     manufacturer: str = ""
     burned_in_annotation: str = ""

@@ -202,6 +202,7 @@ def _head(meta: DataSet, data: DataSet) -> ImageHead:
         study_date=data.text(0x00080020),
         study_time=data.text(0x00080030),
         requested_procedure_priority=_order_priority(data),
+        indication=_indication(data),
         instance_number=data.text(0x00200013),
         manufacturer=data.words(0x00080070),
         burned_in_annotation=data.text(0x00280301),
@@ -232,6 +233,13 @@ def _species(data: DataSet) -> str:
 def _order_priority(data: DataSet) -> str:
     asked = (item.text(0x00401003) for item in data.items(0x00400275))
     return data.text(0x00401003) or next(filter(None, asked), "")
+
+
+def _indication(data: DataSet) -> str:
+    """Reason for the Requested Procedure, of the image or its request, else the retired Reason for Study, else
+    Admitting Diagnoses Description."""
+    asked = (item.words(0x00401002) for item in data.items(0x00400275))
+    return data.words(0x00401002) or next(filter(None, asked), "") or data.words(0x00321030) or data.words(0x00081080)
 
 
 def _device_uids(data: DataSet) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from node.domain import ModelImage, Question
 from node.errors import ModelOutputError
 from node.inference.preprocessing import model_pixels, square_side
 
-_END_OF_TURN = "<end_of_turn>"
+_START_OF_TURN, _END_OF_TURN = "<start_of_turn>", "<end_of_turn>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +83,10 @@ class ChatPrompt:
 
 
 def control_tokens(tokenizer: Any) -> tuple[str, ...]:
-    """Those by which it tells turns and images apart."""
+    """Those by which it tells turns and images apart, also where its files do not mark them as special."""
     added = tokenizer.added_tokens_decoder.values()
-    return tuple(sorted({token.content for token in added if token.special} | set(tokenizer.all_special_tokens)))
+    special = {token.content for token in added if token.special} | set(tokenizer.all_special_tokens)
+    return tuple(sorted(special | {_START_OF_TURN, _END_OF_TURN}))
 
 
 def stop_tokens(generation_config: Any, tokenizer: Any) -> list[int]:

@@ -107,9 +107,12 @@ class Gemma:
     def likelihood_of_yes(self, question: Question) -> Likelihood:
         """See ``interfaces.VisionLanguageModel``."""
         begun = time.monotonic()
+        ids = [self.prompt.ids_of(words) for words in (YES, NO)]
+        if not all(ids):
+            raise ModelOutputError(f"{self.name}: yes and no are not one token each: it tells no likelihoods")
         prompt = self._prompt_of(question)
         scores, reused = self._decoder.first_scores(prompt)
-        yes, no = (scores[self.prompt.ids_of(words)].logsumexp(0) for words in (YES, NO))
+        yes, no = (scores[found].logsumexp(0) for found in ids)
         return Likelihood(yes=float((yes - no).sigmoid()), cost=Cost(
             prompt=prompt.ids.shape[1], reused=reused, seconds=time.monotonic() - begun))
 

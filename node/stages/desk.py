@@ -49,6 +49,8 @@ class Desk:
     localiser: Localiser | None = None
     #: Prompt sets that failed their self-test here, with the reason.
     refused: Mapping[str, str] = field(default_factory=dict)
+    #: Findings prompts that the loaded model cannot answer, with the reason.
+    unanswerable: Mapping[str, str] = field(default_factory=dict)
     #: What the guardrails look for.
     words: Words = field(default_factory=load_words)
 

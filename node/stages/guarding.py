@@ -40,7 +40,7 @@ def judged(
     side_known = state.results["findings"].get("side_known", False)
     lateralised = {finding.key: finding.lateralised for finding in prompt_set.findings}
     compared = compare(triaged, answer, desk.words, side_known=side_known, lateralised=lateralised)
-    head, prompt = _head(desk, state), _prompt(desk, state)
+    head, prompt = _head(desk, state), _prompt(desk, state, has_prior)
     spoken = outcomes(Case(
         words=desk.words, compared=compared, findings=answer, eligibility=prompt_set.eligibility,
         side_known=side_known, imaged_side=_imaged(head, prompt_set), prompts=_told(prompt),
@@ -67,8 +67,9 @@ def _head(desk: Desk, state: RunState) -> ImageHead:
     return header.read(desk.data_dir / next(one.path for one in eligible(state) if one.sop_instance_uid == named))
 
 
-def _prompt(desk: Desk, state: RunState) -> FindingsPrompt | None:
-    return desk.findings_prompts.get(desk.pipeline(state.results["plan"]["pipeline"]).findings_prompt)
+def _prompt(desk: Desk, state: RunState, compares: bool) -> FindingsPrompt | None:
+    section = desk.pipeline(state.results["plan"]["pipeline"])
+    return desk.findings_prompts.get(section.comparison_prompt if compares else section.findings_prompt)
 
 
 def _told(prompt: FindingsPrompt | None) -> tuple[str, ...]:

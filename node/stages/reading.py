@@ -1,12 +1,10 @@
-"""Findings and guard: what the findings model says, and what the rules let through."""
+"""Guard: triage and findings side by side, and what the rules let through."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import sqlalchemy as sa
 
-from node import guardrails, header, routing, worklist
+from node import guardrails, worklist
 from node.domain import (
     DEMO_NOTICE,
     JSON,
@@ -18,53 +16,17 @@ from node.domain import (
     GuardrailOutcome,
     IntendedUse,
     ModelIdentity,
-    ModelImage,
     Priority,
-    ReceivedInstance,
     ReportProfile,
     TriageResult,
 )
-from node.errors import ModelOutputError, ModelServerError, NotAuthorised
 from node.inference import review
-from node.stages import guarding, selection
-from node.stages.analysis import eligible, evaluated, scale_of
+from node.stages import further_answers, guarding, showing
+from node.stages.analysis import evaluated
 from node.stages.desk import Desk, RunRef, RunState, dump, load_run, local, parse
 from node.stages.pictures import Key
 
 UNVALIDATED_NOTICE = "UNVALIDATED OPERATING POINTS"
-
-
-def findings(desk: Desk, ref: RunRef) -> JSON:
-    """Ask the findings model about the decisive image. A failed answer is a result: the flag stands without it."""
-    state = load_run(desk.engine, ref)
-    if desk.config.profile is ReportProfile.TRIAGE_ONLY:
-        return {"state": FindingsState.WITHHELD.value, "reason": "reports.profile is triage_only"}
-    model = desk.findings_models.get(desk.pipeline(state.results["plan"]["pipeline"]).findings_prompt)
-    if model is None:
-        return {"state": FindingsState.WITHHELD.value, "reason": "no findings model is configured"}
-    image = _shown(desk, state)
-    try:
-        answer = model.describe([image])
-    except (ModelOutputError, ModelServerError, NotAuthorised) as error:
-        told = FindingsState.WITHHELD if isinstance(error, NotAuthorised) else FindingsState.FAILED
-        return {"state": told.value, "reason": str(error), "model": dump(ModelIdentity, model.identity)}
-    return {"state": FindingsState.DONE.value, "reason": "", "findings": dump(Findings, answer),
-            "model": dump(ModelIdentity, model.identity), "side_known": image.side_known}
-
-
-def _shown(desk: Desk, state: RunState) -> ModelImage:
-    """The decisive image, with what its header says of names in the pixels."""
-    found, key = _decisive(state)
-    image = selection.image(desk.data_dir, found, key, desk.limits, scale_of(state), whole=True)
-    head = header.read(desk.data_dir / next(one.path for one in found if one.id == key.instance_id))
-    return replace(image, may_identify=routing.may_identify(head))
-
-
-def _decisive(state: RunState) -> tuple[list[ReceivedInstance], Key]:
-    """The eligible instances, and which image of them decided."""
-    ranked, found = state.results["rank"], eligible(state)
-    decisive = next(one for one in found if one.sop_instance_uid == ranked["decisive"])
-    return found, Key(decisive.id, ranked["decisive_frame"], ranked.get("decisive_tile", 0))
 
 
 def guard(desk: Desk, ref: RunRef) -> JSON:
@@ -75,6 +37,7 @@ def guard(desk: Desk, ref: RunRef) -> JSON:
     answer: Findings | None = parse(Findings, told["findings"]) if "findings" in told else None
     prompt_set = desk.prompt_sets[state.results["plan"]["prompt_set"]]
     compared, outcomes = guarding.judged(desk, state, triaged, answer)
+    outcomes += further_answers.outcomes(told)
     withheld = guardrails.text_withheld(outcomes)
     text = answer if answer and not withheld and desk.config.profile is ReportProfile.DRAFT_REPORT else None
     analysis = AnalysisResult(
@@ -87,7 +50,8 @@ def guard(desk: Desk, ref: RunRef) -> JSON:
         notices=notices(desk, triaged, answer), started_at=local(state.started_at), unvalidated=triaged.unvalidated)
     answered = FindingsState.WITHHELD if withheld else FindingsState(told["state"])
     return {"analysis": dump(AnalysisResult, analysis), "findings_state": answered.value,
-            "guardrails": dump(tuple[GuardrailOutcome, ...], outcomes), "words_sha256": desk.words.sha256}
+            "guardrails": dump(tuple[GuardrailOutcome, ...], outcomes), "words_sha256": desk.words.sha256,
+            "further": further_answers.notes(desk, state, triaged, None if withheld else answer)}
 
 
 def _place(state: RunState) -> Priority:
@@ -103,8 +67,12 @@ def _evidence(state: RunState) -> tuple[EvidenceImage, ...]:
     frames: dict[int, int] = {}
     for key in evaluated(state):
         frames.setdefault(key.instance_id, key.frame)
-    _, decisive = _decisive(state)
+    _, decisive = showing.decisive(state)
     frames[decisive.instance_id] = decisive.frame
+    described = set(state.results["findings"].get("shown", ()))
+    for found in state.evidence:
+        if found.sop_instance_uid in described:
+            frames.setdefault(found.id, 1)
     return tuple(
         EvidenceImage(sop_class_uid=found.sop_class_uid, sop_instance_uid=found.sop_instance_uid,
                       series_instance_uid=found.series_instance_uid, frame=frames[found.id])
@@ -165,7 +133,7 @@ def commit_guard(_desk: Desk, connection: sa.Connection, ref: RunRef, state: Run
             "guardrails": result["guardrails"], "words_sha256": result["words_sha256"],
             "findings_reason": told["reason"],
             "triage_model": dump(ModelIdentity, analysis.triage_model),
-            "findings_model": told.get("model"), "unvalidated": analysis.unvalidated,
+            "findings_model": told.get("model"), "unvalidated": analysis.unvalidated, **result.get("further", {}),
             "images": {**_counted(state), "decisive": state.results["rank"]["decisive"],
                        "decisive_frame": state.results["rank"]["decisive_frame"],
                        **_place_of_tile(state),
@@ -175,7 +143,7 @@ def commit_guard(_desk: Desk, connection: sa.Connection, ref: RunRef, state: Run
 
 def _place_of_tile(state: RunState) -> JSON:
     """Where a decisive tile lies on its level, in pixels from the upper left; nothing where the image is no tile."""
-    _, key = _decisive(state)
+    _, key = showing.decisive(state)
     steps = state.results["decode"]["transforms"].get(str(key), [])
     told: JSON = next((step["parameters"] for step in steps if step["name"] == "tile"), {})
     if not told:

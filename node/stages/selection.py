@@ -75,7 +75,7 @@ def image(
         StorageError: it cannot be made any more.
     """
     found = next(one for one in instances if one.id == key.instance_id)
-    alone = _family_of_class(found) is Family.PROJECTION
+    alone = family_of(found) is Family.PROJECTION
     wanted = replace(scale, side=0) if alone and whole else scale
     side = wanted.side if alone else 0
     copy = pictures.kept(data_dir, found, key, side)
@@ -137,7 +137,8 @@ def _tiles(sheet: _Sheet, found: Sequence[ReceivedInstance], most: int, scale: S
                 sheet.refuse(one, str(error))
 
 
-def _family_of_class(found: ReceivedInstance) -> Family:
+def family_of(found: ReceivedInstance) -> Family:
+    """Of an instance by its class alone."""
     return images.family(ImageHead(
         sop_class_uid=found.sop_class_uid, sop_instance_uid=found.sop_instance_uid,
         study_instance_uid=found.study_instance_uid, series_instance_uid=found.series_instance_uid,
@@ -170,7 +171,7 @@ class _Sheet:
 
     def _family(self, found: ReceivedInstance) -> Family:
         """By its class; only of a picture the head is read, which says how many frames it has."""
-        told = _family_of_class(found)
+        told = family_of(found)
         return images.family(header.read(self._data_dir / found.path)) if told is Family.PICTURE else told
 
     def path(self, found: ReceivedInstance) -> Path:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage, VLPhotographicImageStorage
 
-from node.app import Base, note_refused
+from node.app import Base, Models, note_refused
 from node.config import Config
 from node.database import audit_event, connect, metadata
 from node.demo.phantom_dicom import decoy
@@ -93,7 +93,7 @@ def test_an_image_that_arrives_for_a_refused_prompt_set_is_not_scored_early(engi
 def test_a_worker_notes_each_refused_prompt_set_once_in_the_audit(engine: sa.Engine, tmp_path: Path) -> None:
     base = Base(config=Config(node={"data_dir": tmp_path}), engine=engine, slot=take_slot(tmp_path, Role.WORKER),
                 role=Role.WORKER, incarnation="", stopping=threading.Event(), failed=threading.Event())
-    note_refused(base, {"fundus": "it inverts"})
+    note_refused(base, Models(refused={"fundus": "it inverts"}))
     with engine.connect() as connection:
         (detail,) = connection.scalars(
             sa.select(audit_event.c.detail).where(audit_event.c.action == "prompt_set.refused"))
