@@ -16,7 +16,7 @@ from node.config import Config, Destination, FindingsModelSection, PriorSource
 from node.database import connect
 from node.dicom_client import DicomClient
 from node.domain import AuditEvent, IntendedUse, PromptSet
-from node.errors import NodeError, PeerRefused, PromptSetRefused, StorageError
+from node.errors import ModelUnavailable, NodeError, PeerRefused, PromptSetRefused, StorageError
 from node.housekeeping.consistency import Findings, StoreCheck
 from node.housekeeping.recovery import Recovery
 from node.inference import operating_points
@@ -72,6 +72,7 @@ def lines(config: Config, store: bool) -> Iterator[Line]:
     yield _attempt("models.triage", lambda: _triage(config))
     yield from _pipelines(config)
     yield _attempt("models.findings", lambda: _findings(config))
+    yield from _findings_prompts(config)
     yield _attempt("gpu", _gpu)
     if config.study.source.ae_title:
         yield _attempt("source archive", partial(_source, config))
@@ -230,12 +231,42 @@ def _self_test(config: Config, directory: Path, prompt_set: PromptSet, scorer: s
 def _findings(config: Config) -> str:
     if config.models.findings.backend == "none":
         return "off: no findings are written"
-    for name in {section.findings_prompt for section in config.pipelines}:
+    for name in config.findings_prompts:
         load_findings_prompt(name)
     if config.models.findings.backend == "openai":
         return _model_server(config.models.findings)
     directory = resolve_checkpoint(config.models.findings.checkpoint, ModelKind.FINDINGS)
     return f"{directory} ({_whose(manifest(directory).demo)})"
+
+
+def _findings_prompts(config: Config) -> Iterator[Line]:
+    """Of every pipeline, if the configured model can answer what it asks."""
+    if config.models.findings.backend == "none":
+        return
+    looked = {name: _attempt("", partial(_answerable, config.models.findings, name))
+              for name in sorted(config.findings_prompts)}
+    for section in config.pipelines:
+        for name in section.findings_prompts:
+            yield replace(looked[name], subject=f"pipeline {section.name}, findings")
+
+
+def _answerable(section: FindingsModelSection, name: str) -> str:
+    """How much a prompt asks for. Raises ModelUnavailable where a worker would not ask it."""
+    from node.inference.answerable import needed_tokens
+    from node.inference.openai_chat import OpenAIChat
+
+    prompt = load_findings_prompt(name)
+    told = f"prompt {prompt.name} {prompt.version}, {prompt.images.at_most} image(s) at most"
+    here = section.backend == "transformers" or lies_here(section.checkpoint)
+    if here:
+        directory = resolve_checkpoint(section.checkpoint, ModelKind.FINDINGS)
+        told += f", {needed_tokens(directory, prompt)}"
+    if section.backend == "openai":
+        if prompt.images.at_most > 1 and not OpenAIChat.of(section, os.environ).abilities.several_images:
+            raise ModelUnavailable(f"prompt {prompt.name!r} has up to {prompt.images.at_most} images, and "
+                                   f"{section.url} takes one; raise its limit of images per prompt")
+        told += "" if here else "; how much the server reads is not known here"
+    return told
 
 
 def _model_server(section: FindingsModelSection) -> str:

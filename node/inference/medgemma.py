@@ -34,10 +34,8 @@ class MedGemma:
         self._vocabulary = prompt.vocabulary or VOCABULARY
         self._schema = schema(self._vocabulary, prompt.answer)
         self.demo = model.identity(prompt.sha256).demo
-        if self.demo and not prompt.demo:
-            raise ModelUnavailable(
-                f"{model.name} is a demo model, which was taught no other prompts than those with demo: true; "
-                f"prompt {prompt.name!r} needs a real checkpoint in models.findings.checkpoint")
+        if reason := untaught(model.name, self.demo, prompt):
+            raise ModelUnavailable(reason)
         model.prepare(self.question([BLANK] * prompt.images.at_most, prompt.max_new_tokens))
 
     @classmethod
@@ -103,3 +101,11 @@ class MedGemma:
         if len(images) > 1 and not self._model.abilities.several_images:
             raise ModelOutputError(f"{self._model.name}: takes one image in a question, "
                                    f"prompt {self.prompt.name!r} has {len(images)}")
+
+
+def untaught(name: str, demo: bool, prompt: FindingsPrompt) -> str:
+    """Why a model is not asked a prompt, '' where it is: a demo model knows only what it was taught."""
+    if prompt.demo or not demo:
+        return ""
+    return (f"{name} is a demo model, which was taught no other prompts than those with demo: true; "
+            f"prompt {prompt.name!r} needs a real checkpoint in models.findings.checkpoint")

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import xgrammar
 
+from node import checkup
+from node.config import Config
 from node.domain import (
     AnswerForm,
     Change,
@@ -185,6 +187,19 @@ def test_a_server_that_takes_one_image_gets_no_volume() -> None:
 def test_a_demo_model_is_asked_no_real_prompt() -> None:
     with pytest.raises(ModelUnavailable, match=r"recording is a demo model.*'chest-xray-report' needs a real"):
         reader("chest-xray-report", RecordingModel(demo=True))
+
+
+def test_the_check_says_which_pipeline_asks_what_the_checkpoint_cannot_answer(tmp_path: Path) -> None:
+    many = {"images": {"shows": "patches", "at_most": 125}, "max_new_tokens": 8000}
+    file = written(tmp_path, VALUES | many)
+    config = Config(pipelines=[{"name": "slides", "findings_prompt": str(file)},
+                               {"name": "chest", "findings_prompt": "demo-chest-findings"},
+                               {"name": "ct", "findings_prompt": "ct-chest-report"}])
+    slides, chest, ct = checkup._findings_prompts(config)
+    assert (slides.ok, slides.subject) == (False, "pipeline slides, findings")
+    assert "125 images, question and reply need " in slides.text and "lower images.at_most" in slides.text
+    assert chest.ok and "1 image(s) at most" in chest.text
+    assert not ct.ok and "is a demo model" in ct.text
 
 
 def test_the_demo_prompt_is_what_the_demo_checkpoint_was_taught() -> None:
