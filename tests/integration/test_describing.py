@@ -17,6 +17,7 @@ from node.database import audit_event, connect, metadata
 from node.domain import Abilities, FindingsState, ModelImage, Presence, Question, WorklistEntry
 from node.inference.medgemma import MedGemma
 from node.inference.prompt_sets import load_findings_prompt
+from tests.integration.test_priors import EARLIER, SOURCE, Site
 from tests.tools.instances import chest
 from tests.tools.node_in_process import StraightNode
 from tests.tools.recording_model import RecordingModel, report
@@ -193,3 +194,21 @@ def test_no_comparison_is_asked_without_an_earlier_study(make: Make, model: Reco
     node.evaluate(chest(STUDY))
     assert len(model.asked) == 1
     assert node.dossier(STUDY)["comparison"] == {"state": "withheld", "reason": "nobody was asked for an earlier study"}
+
+
+def test_an_earlier_image_is_compared_with_the_current_one_in_time_order(
+    make: Make, model: RecordingModel, tmp_path: Path
+) -> None:
+    changes = json.dumps({"changes": [{"finding": "pleural effusion", "change": "worse"}],
+                          "impression": "The pleural effusion is larger than before."})
+    model.replies = lambda question: changes if len(question.images) == 2 else replies(question)
+    node = make({**CHEST, "comparison_prompt": "chest-xray-comparison"}, priors=[SOURCE])
+    reader: Any = MedGemma(model, load_findings_prompt("chest-xray-comparison"))
+    node.desk.findings_models["chest-xray-comparison"] = reader  # type: ignore[index]
+    site = Site(node.engine, tmp_path, node)
+    site.evaluate()
+    assert [image.sop_instance_uid for image in model.asked[-1].images] == [f"{EARLIER}.7", f"{STUDY}.1"]
+    told = site.node.dossier(STUDY)["comparison"]
+    assert (told["state"], told["changes"]) == ("done", {"effusion": "worse"})
+    assert told["earlier"]["study_instance_uid"] == EARLIER and told["impression"].startswith("The pleural effusion")
+    assert findings_event(site.node)["comparison"]["earlier"]["sop_instance_uid"] == f"{EARLIER}.7"

@@ -27,8 +27,8 @@ PATIENT = {"PatientID": "D1", "IssuerOfPatientID": "HOSPITAL", "PatientBirthDate
 class Site:
     """A node in one process, and an archive that has one earlier study of the patient."""
 
-    def __init__(self, engine: sa.Engine, data_dir: Path, **source: Any) -> None:
-        self.node = StraightNode(engine, data_dir, priors=[{**SOURCE, **source}], node={"data_dir": data_dir})
+    def __init__(self, engine: sa.Engine, data_dir: Path, node: StraightNode | None = None, **source: Any) -> None:
+        self.node = node or StraightNode(engine, data_dir, priors=[{**SOURCE, **source}], node={"data_dir": data_dir})
         self.node.mailbox = Mailbox(engine, data_dir, self.node.clock, self.node.config.study)
         self.archive = self.node.archive
         self.sent: list[Dataset] = []

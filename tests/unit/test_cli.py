@@ -293,7 +293,7 @@ def test_a_check_looks_at_everything_a_node_needs(migrated: Path) -> None:
     lines = checked(migrated)
     assert set(lines) == {
         "intended use", "data_dir", "retention", "database", "network", "models.triage", "pipeline chest-xray",
-        "models.findings", "gpu", "destinations"}
+        "models.findings", "pipeline chest-xray, findings", "gpu", "destinations"}
     assert all(line.ok for line in lines.values())
     assert "RESEARCH USE ONLY" in lines["intended use"].text
     assert "current" in lines["database"].text
