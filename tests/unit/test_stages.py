@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import UID
@@ -184,11 +185,13 @@ def desk(put: Any = None, **sections: Any) -> Desk:
 
 
 @given(ordered=st.sampled_from(list(Priority)), found=st.sampled_from([None, *map(int, Priority)]))
-def test_the_jobs_after_rank_run_at_least_as_early_as_ordered(ordered: Priority, found: int | None) -> None:
+def test_the_jobs_after_rank_run_at_least_as_early_as_ordered(
+    sqlite: sa.Engine, ordered: Priority, found: int | None
+) -> None:
     put = Enqueued()
     rank = next(stage for stage in pipeline.SEQUENCE if stage.name == "rank")
-    pipeline._put_next(desk(put), None, replace(REF, priority=ordered), rank,  # type: ignore[arg-type]
-                       {"ai_priority": found})
+    with sqlite.begin() as connection:
+        pipeline._put_next(desk(put), connection, replace(REF, priority=ordered), rank, {"ai_priority": found})
     assert put.jobs == [("findings", min(ordered, Priority(found or ordered)))]
 
 
