@@ -16,6 +16,7 @@ from pydicom.uid import UID
 
 from node import images, pipeline
 from node.config import Config
+from node.database import metadata
 from node.domain import (
     DEMO_NOTICE,
     JSON,
@@ -185,12 +186,11 @@ def desk(put: Any = None, **sections: Any) -> Desk:
 
 
 @given(ordered=st.sampled_from(list(Priority)), found=st.sampled_from([None, *map(int, Priority)]))
-def test_the_jobs_after_rank_run_at_least_as_early_as_ordered(
-    sqlite: sa.Engine, ordered: Priority, found: int | None
-) -> None:
-    put = Enqueued()
+def test_the_jobs_after_rank_run_at_least_as_early_as_ordered(ordered: Priority, found: int | None) -> None:
+    put, engine = Enqueued(), sa.create_engine("sqlite://")
+    metadata.create_all(engine)
     rank = next(stage for stage in pipeline.SEQUENCE if stage.name == "rank")
-    with sqlite.begin() as connection:
+    with engine.begin() as connection:
         pipeline._put_next(desk(put), connection, replace(REF, priority=ordered), rank, {"ai_priority": found})
     assert put.jobs == [("findings", min(ordered, Priority(found or ordered)))]
 
