@@ -149,6 +149,7 @@ def every_stage_took_effect_once(survivor: Survivor) -> None:
     for study in survivor.studies:
         counted = Counter(action for action in survivor.node.actions(study) if action.startswith("stage."))
         counted.pop("stage.early")
+        assert counted.pop("stage.localise", 0) <= 1  # beside the sequence, where there is something to show
         assert counted == {f"stage.{stage.name}": 1 for stage in SEQUENCE}
         entry = survivor.node.worklist()[study]
         assert (entry["state"], entry["report_state"]) == ("confirmed", "written")

@@ -173,7 +173,7 @@ def test_a_clock_that_is_set_is_audited_and_one_that_is_not_writes_nothing(desk:
 
 # Lanes.
 
-def test_what_is_fresh_is_booked_first_then_historical_then_priors(desk: ClerksDesk) -> None:
+def test_what_is_fresh_is_booked_first_then_priors_then_historical(desk: ClerksDesk) -> None:
     desk.mailbox.receive(chest("1.9.1"), move_originator="AINODE")
     desk.mailbox.receive(chest("1.9.2", StudyDate=LONG_AGO))
     desk.mailbox.receive(chest("1.9.3"))
@@ -182,7 +182,7 @@ def test_what_is_fresh_is_booked_first_then_historical_then_priors(desk: ClerksD
         desk.clerk.book()
         with desk.engine.connect() as connection:
             order += [uid for uid in connection.scalars(sa.select(study.c.study_instance_uid)) if uid not in order]
-    assert order == ["1.9.3", "1.9.2", "1.9.1"]
+    assert order == ["1.9.3", "1.9.1", "1.9.2"]  # findings wait for priors
 
 
 def test_a_flood_is_read_a_little_at_a_time_while_a_fresh_study_is_under_way(desk: ClerksDesk) -> None:

@@ -25,7 +25,6 @@ from node.inference import prompt_sets
 from tests.tools.radiographs import REAL
 
 TABLE = REAL.parent / "expected_outcomes.csv"
-PROMPTS = Path(prompt_sets.__file__).parent / "prompts"
 TODAY = date(2026, 5, 20)
 MOST = 8
 MICRONS, PATCH = 0.5, 10
@@ -55,8 +54,7 @@ class Outcome:
 
 def shipped() -> dict[str, Eligibility]:
     """Who may be scored by each prompt set of the product."""
-    names = sorted(path.stem for path in PROMPTS.glob("*.yaml") if not path.stem.endswith("-findings"))
-    return {name: prompt_sets.load_prompt_set(name).eligibility for name in names}
+    return {name: prompt_sets.load_prompt_set(name).eligibility for name in prompt_sets.available()}
 
 
 def outcome(path: Path, sets: Mapping[str, Eligibility]) -> Outcome:
