@@ -17,6 +17,7 @@ from pydicom.uid import UID
 from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from node.config import Config
 from node.database import audit_event, connect, instance, metadata
@@ -188,6 +189,7 @@ def association(
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
     wanted = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
     made_one = entity.associate(host, port, contexts=wanted, ae_title=called, **more)
+    _look_again(made_one)
     try:
         yield made_one
     finally:
@@ -225,6 +227,15 @@ def send(port: int, sent: Sent, **command: str) -> int:
     """C-STORE on an association of its own; the status."""
     with association(port, (sent.sop_class_uid, sent.transfer_syntax_uid)) as made_one:
         return store(made_one, sent, **command)
+
+
+def _look_again(made_one: Association) -> None:
+    """Take in a rejection that came before pynetdicom's requestor asked whether it is connected: it calls that an abort
+    and leaves the answer where it is."""
+    answer = made_one.dul.receive_pdu() if made_one.is_aborted else None
+    if isinstance(answer, A_ASSOCIATE) and answer.result:
+        made_one.is_aborted, made_one.is_rejected = False, True
+        made_one.acceptor.primitive = answer
 
 
 def rejection(made_one: Association) -> tuple[int, int, int]:
